@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from volseg.errors import GridMismatch, UsageError
 
 Affine = npt.NDArray[np.float64]
+_T = TypeVar("_T", bound=np.generic)
 
 # Two grids are one when no corner is displaced by more than this share of the smallest spacing. Formats that store
 # float32 or quaternions differ in the seventh digit; a real misregistration differs by voxels.
@@ -120,9 +122,9 @@ class Grid:
 
     def to_index(self, points: npt.ArrayLike) -> Affine:
         """Millimetres (last axis) to voxel indices, fractions kept."""
-        away = np.asarray(points, dtype=np.float64) - self.affine[:-1, -1]
-        result: Affine = np.linalg.solve(self.affine[:-1, :-1], np.atleast_2d(away).T).T.reshape(away.shape)
-        return result
+        away = np.atleast_1d(np.asarray(points, dtype=np.float64)) - self.affine[:-1, -1]
+        result: Affine = np.linalg.solve(self.affine[:-1, :-1], away.reshape(-1, self.ndim).T).T
+        return result.reshape(away.shape)
 
     def distance(self, other: Grid) -> float:
         """How far the farthest corner moves from this grid to the other, in millimetres; infinite if shapes differ."""
@@ -214,11 +216,11 @@ class Reorientation:
     axes: tuple[int, ...]
     flips: tuple[bool, ...]
 
-    def apply(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def apply(self, array: npt.NDArray[_T]) -> npt.NDArray[_T]:
         """Turn an array; the spatial axes are its last ones. A view, no copy."""
         lead = array.ndim - self.source.ndim
         turned = array.transpose(*range(lead), *(lead + axis for axis in self.axes))
-        return turned[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
+        return np.flip(turned, axis=[lead + axis for axis, flip in enumerate(self.flips) if flip])
 
     def inverse(self) -> Reorientation:
         """The way back: to the source grid itself, bit for bit."""
@@ -228,8 +230,6 @@ class Reorientation:
 
 def orientations(ndim: int = 3) -> Iterator[str]:
     """Every axis code: 48 in 3-D, 8 in 2-D."""
-    from itertools import permutations
-
     for rows in permutations(range(ndim)):
         yield from ("".join(pick) for pick in product(*((_POSITIVE[row], _NEGATIVE[row]) for row in rows)))
 

@@ -1,0 +1,1 @@
+"""Claims of speed and strength, each a command: ``python -m benchmarks NAME``."""
