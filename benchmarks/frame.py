@@ -21,7 +21,12 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 # glibc keeps large blocks instead of mapping and unmapping them: half of the time of a CPU convolution net
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": str(256 << 20)}
-_CALL = "import json,sys,importlib;m,f,p,o=sys.argv[1:5];r=getattr(importlib.import_module(m),f)(**json.load(open(p)));json.dump(r,open(o,'w'))"
+_CALL = """
+import importlib, json, sys
+module, function, given, made = sys.argv[1:]
+result = getattr(importlib.import_module(module), function)(**json.load(open(given)))
+json.dump(result, open(made, "w"))
+"""
 
 
 def child(

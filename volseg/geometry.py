@@ -123,8 +123,8 @@ class Grid:
     def to_index(self, points: npt.ArrayLike) -> Affine:
         """Millimetres (last axis) to voxel indices, fractions kept."""
         away = np.atleast_1d(np.asarray(points, dtype=np.float64)) - self.affine[:-1, -1]
-        result: Affine = np.linalg.solve(self.affine[:-1, :-1], away.reshape(-1, self.ndim).T).T
-        return result.reshape(away.shape)
+        index = np.linalg.solve(self.affine[:-1, :-1], away.reshape(-1, self.ndim).T).T
+        return np.asarray(index, dtype=np.float64).reshape(away.shape)
 
     def distance(self, other: Grid) -> float:
         """How far the farthest corner moves from this grid to the other, in millimetres; infinite if shapes differ."""
@@ -220,7 +220,7 @@ class Reorientation:
         """Turn an array; the spatial axes are its last ones. A view, no copy."""
         lead = array.ndim - self.source.ndim
         turned = array.transpose(*range(lead), *(lead + axis for axis in self.axes))
-        return np.flip(turned, axis=[lead + axis for axis, flip in enumerate(self.flips) if flip])
+        return np.flip(turned, axis=tuple(lead + axis for axis, flip in enumerate(self.flips) if flip))
 
     def inverse(self) -> Reorientation:
         """The way back: to the source grid itself, bit for bit."""
