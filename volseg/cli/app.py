@@ -1,0 +1,72 @@
+"""``volseg VERB``: the frame. Verbs live in a file each and import nothing heavy before they run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from volseg import __version__
+from volseg.cli import console, doctor, phantom
+from volseg.errors import RecipeError, UsageError, VolsegError
+
+app = typer.Typer(
+    name="volseg",
+    help="Volumetric segmentation with the U-Net family: train, segment folders of scans, measure, share.",
+    epilog="Research use only: volseg is not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def frame(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on the way.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what may be wrong.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and what it stands on.")] = False,
+) -> None:
+    """Take the options that stand before the verb."""
+    if verbose and quiet:
+        raise UsageError("-v and -q contradict each other")
+    console.settings.level = console.Level.VERBOSE if verbose else console.Level.QUIET if quiet else console.Level.NORMAL
+    console.settings.debug = debug
+    if version:
+        console.result(version_line())
+        raise typer.Exit
+
+
+app.command()(doctor.doctor)
+app.command()(phantom.phantom)
+
+
+def version_line() -> str:
+    """The version with its build: the interpreter and the packages whose versions change results."""
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    built = [f"python {python_version()}"]
+    for package in ("torch", "monai"):
+        try:
+            built.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            built.append(f"{package} absent")
+    return f"volseg {__version__} ({', '.join(built)})"
+
+
+def main() -> None:
+    """Run the command line; what a user did wrong is a line, not a traceback."""
+    try:
+        app()
+    except (UsageError, RecipeError) as error:
+        console.fail(error)
+        sys.exit(console.USAGE)
+    except VolsegError as error:
+        console.fail(error)
+        sys.exit(console.FAILED)
+    except BrokenPipeError:
+        # the reader of our output went away (`volseg … | head`): nothing is wrong, and there is nobody to tell
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(console.FAILED)
