@@ -31,7 +31,9 @@ def frame(
     """Take the options that stand before the verb."""
     if verbose and quiet:
         raise UsageError("-v and -q contradict each other")
-    console.settings.level = console.Level.VERBOSE if verbose else console.Level.QUIET if quiet else console.Level.NORMAL
+    console.settings.level = (
+        console.Level.VERBOSE if verbose else console.Level.QUIET if quiet else console.Level.NORMAL
+    )
     console.settings.debug = debug
     if version:
         console.result(version_line())

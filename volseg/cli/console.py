@@ -75,8 +75,10 @@ def result_json(data: object) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False, default=str), flush=True)
 
 
-def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
-    """Print a result as a table: ruled on a terminal, plain and never cut when piped; ``styles`` colours whole cells."""
+def result_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None
+) -> None:
+    """Print a result as a table: ruled on a terminal, plain and never cut when piped; ``styles`` colours cells."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -109,7 +111,13 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[step]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[step]}"),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, step="")
         yield lambda step: bar.update(task, advance=1, step=step)

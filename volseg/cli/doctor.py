@@ -30,7 +30,11 @@ def doctor(
     if as_json:
         console.result_json(found)
     else:
-        rows = [[part, name, str(value)] for part in ("versions", "machine", "devices", "readers") for name, value in found[part].items()]
+        rows = [
+            [part, name, str(value)]
+            for part in ("versions", "machine", "devices", "readers")
+            for name, value in found[part].items()
+        ]
         console.result_table(["part", "what", "found"], rows)
         for advice in found["advice"]:
             console.result(f"- {advice}")

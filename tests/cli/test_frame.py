@@ -1,0 +1,75 @@
+"""The frame of the command line: quick, quiet, and clear about what was wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import volseg",
+        "import volseg.recipe, volseg.geometry, volseg.labels, volseg.shapes",
+        "import sys; from volseg.cli.app import main\nsys.argv = ['volseg', '--help']\ntry: main()\nexcept SystemExit: pass",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_a_verb_runs(code: str) -> None:
+    """Neither the package, nor its ground floor, nor the help loads torch, monai or an imaging library."""
+    heavy = ["torch", "monai", "ignite", "nibabel", "SimpleITK", "pydicom", "highdicom", "scipy", "matplotlib"]
+    check = f"{code}\nimport sys\nprint('HEAVY', [m for m in {heavy} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "HEAVY []"
+
+
+def test_a_misspelt_verb_gets_the_nearest(volseg) -> None:
+    """``volseg phantm`` names the verb that was meant and leaves with 2."""
+    run = volseg("phantm")
+    assert run.returncode == 2
+    assert "phantom" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_no_verb_shows_the_help(volseg) -> None:
+    """``volseg`` alone shows what there is."""
+    run = volseg()
+    assert "doctor" in run.stdout + run.stderr
+    assert "phantom" in run.stdout + run.stderr
+
+
+def test_the_version_names_its_build(volseg) -> None:
+    """``--version`` tells the interpreter and the torch and monai it stands on."""
+    run = volseg("--version")
+    assert run.returncode == 0
+    assert run.stdout.startswith("volseg ")
+    assert all(word in run.stdout for word in ("python", "torch", "monai"))
+
+
+def test_contradicting_options_are_a_usage_error(volseg) -> None:
+    """``-v -q`` is one line and exit 2."""
+    run = volseg("-v", "-q", "doctor")
+    assert (run.returncode, run.stderr) == (2, "error: -v and -q contradict each other\n")
+
+
+def test_doctor_tells_versions_and_devices_as_json(volseg) -> None:
+    """``doctor --json`` is pure JSON on stdout and finds the packages this test runs on."""
+    run = volseg("doctor", "--json")
+    assert run.returncode == 0
+    found = json.loads(run.stdout)
+    assert found["versions"]["torch"]
+    assert "cpu" in found["devices"]
+    assert not found["broken"]
+
+
+def test_doctor_says_what_to_do(volseg) -> None:
+    """The table has no colours when piped, and every missing extra comes with the command that mends it."""
+    run = volseg("doctor")
+    assert run.returncode == 0
+    assert "\x1b" not in run.stdout
+    for line in run.stdout.splitlines():
+        if "missing" in line and "extra" in line:
+            extra = line.split("extra ")[1].split()[0]
+            assert f'pip install "volseg[{extra}]"' in run.stdout

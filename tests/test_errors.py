@@ -1,0 +1,34 @@
+"""Errors: one line that says what, where and how to mend it, on either side of a process border."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from volseg import errors
+
+FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VolsegError)]
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_an_error_crosses_a_process_border_whole(kind: type[errors.VolsegError]) -> None:
+    """What, where and mend survive pickling, as they must from a worker process."""
+    error = kind("is broken", where="a\nb.nii", mend="send it again")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert str(copy) == str(error) == r"a\nb.nii: is broken; send it again"
+
+
+def test_an_error_is_also_the_builtin_it_resembles() -> None:
+    """Code that knows nothing of volseg catches ValueError, OSError, MemoryError, ImportError as ever."""
+    assert issubclass(errors.VolumeError, ValueError)
+    assert issubclass(errors.WriteError, OSError)
+    assert issubclass(errors.MemoryLimitError, MemoryError)
+    assert issubclass(errors.MissingExtra, ImportError)
+
+
+def test_the_nearest_word_is_near() -> None:
+    """A slip of the finger is recognised, an unrelated word is not."""
+    assert errors.nearest("chanels", ["channels", "padding"]) == "channels"
+    assert errors.nearest("zzz", ["channels", "padding"]) is None

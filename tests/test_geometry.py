@@ -1,0 +1,151 @@
+"""Grids: what they tell, when two are one, and turning axes without touching a voxel."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from volseg.errors import GridMismatch, UsageError
+from volseg.geometry import Grid, orientations
+
+
+def random_grid(seed: int, ndim: int = 3) -> Grid:
+    rng = np.random.default_rng(seed)
+    rotation, _ = np.linalg.qr(rng.normal(size=(ndim, ndim)))
+    affine = np.eye(ndim + 1)
+    affine[:-1, :-1] = rotation * rng.uniform(0.3, 9, ndim)
+    affine[:-1, -1] = rng.uniform(-200, 200, ndim)
+    return Grid(tuple(int(n) for n in rng.integers(1, 9, ndim)), affine)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_axis_codes_spacing_and_world_agree_with_nibabel(seed: int) -> None:
+    """nibabel, independently, sees the same axis codes, spacing and world coordinates."""
+    grid = random_grid(seed)
+    assert grid.axcodes == "".join(nib.aff2axcodes(grid.affine))
+    np.testing.assert_allclose(grid.spacing, nib.affines.voxel_sizes(grid.affine), rtol=1e-12)
+    index = np.random.default_rng(seed).uniform(-5, 5, (7, 3))
+    np.testing.assert_allclose(grid.to_world(index), nib.affines.apply_affine(grid.affine, index))
+    np.testing.assert_allclose(grid.to_index(grid.to_world(index)), index, atol=1e-9)
+
+
+@pytest.mark.parametrize("codes", list(orientations()))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_reorientation_moves_every_voxel_to_the_same_place(codes: str, seed: int) -> None:
+    """After a turn each value stands at the same world coordinates, and the way back is exact to the bit."""
+    grid = random_grid(seed)
+    values = np.arange(np.prod(grid.shape)).reshape(grid.shape)
+    turn = grid.reoriented(codes)
+    turned = turn.apply(values)
+    assert turn.target.axcodes == codes
+    assert turned.shape == turn.target.shape
+    where = {
+        value: grid.to_world(np.argwhere(values == value)[0]) for value in (0, int(values.max()), values.size // 2)
+    }
+    for value, place in where.items():
+        np.testing.assert_allclose(turn.target.to_world(np.argwhere(turned == value)[0]), place, atol=1e-9)
+    back = turn.inverse()
+    assert back.target == grid
+    np.testing.assert_array_equal(back.apply(turned), values)
+
+
+@given(hnp.arrays(np.int16, (2, 3, 4, 5)), st.sampled_from(list(orientations())))
+def test_leading_axes_stay_where_they_are(array: np.ndarray, codes: str) -> None:
+    """Channels before the spatial axes are not turned."""
+    turn = Grid.from_spacing((3, 4, 5), (1, 2, 3)).reoriented(codes)
+    np.testing.assert_array_equal(turn.apply(array)[1], turn.apply(array[1]))
+
+
+def test_two_dimensions_have_eight_orientations() -> None:
+    """A 2-D grid turns in eight ways, each exactly invertible."""
+    grid = Grid.from_spacing((2, 3), (0.5, 0.7))
+    codes = list(orientations(2))
+    assert len(codes) == 8
+    for code in codes:
+        assert grid.reoriented(code).inverse().target == grid
+
+
+def test_distance_is_the_farthest_corner_in_millimetres() -> None:
+    """A shift of 3 mm along one axis and 4 along another is 5 mm; another shape is infinitely far."""
+    grid = Grid.from_spacing((10, 10, 10), (1, 1, 1))
+    moved = grid.affine.copy()
+    moved[:3, 3] = (3, 4, 0)
+    assert grid.distance(Grid(grid.shape, moved)) == pytest.approx(5)
+    assert grid.distance(Grid.from_spacing((10, 10, 9), (1, 1, 1))) == float("inf")
+
+
+def test_one_percent_of_the_smallest_spacing_is_the_same_place() -> None:
+    """Float32 noise is no difference, a hundredth of a voxel and more is."""
+    grid = Grid.from_spacing((64, 64, 12), (1.5, 1.5, 10))
+    assert grid.same_as(Grid(grid.shape, grid.affine * np.float64(1 + 1e-7) / (1 + 1e-7)))
+    near, far = grid.affine.copy(), grid.affine.copy()
+    near[0, 3], far[0, 3] = 0.014, 0.016
+    assert grid.same_as(Grid(grid.shape, near))
+    assert not grid.same_as(Grid(grid.shape, far))
+    with pytest.raises(GridMismatch, match=r"a and b: image and label lie 0\.016 mm apart"):
+        grid.require_same(Grid(grid.shape, far), where="a and b", what="image and label")
+    with pytest.raises(GridMismatch, match=r"differ in shape: \(64, 64, 12\) and \(1, 1, 1\)"):
+        grid.require_same(Grid.from_spacing((1, 1, 1), (1, 1, 1)), where="x")
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.floats(0.2, 12)] * 3))
+def test_resampling_keeps_the_field_of_view(seed: int, spacing: tuple[float, float, float]) -> None:
+    """The outer faces of the first and last voxel stay where they were, and going back gives the old shape."""
+    grid = random_grid(seed)
+    other = grid.resampled(spacing)
+    for low_or_high in (lambda g: np.full(3, -0.5), lambda g: np.asarray(g.shape) - 0.5):
+        np.testing.assert_allclose(grid.to_world(low_or_high(grid)), other.to_world(low_or_high(other)), atol=1e-6)
+    assert other.reshaped(grid.shape).distance(grid) < 1e-6
+
+
+def test_shear_and_obliquity_are_told_apart() -> None:
+    """A rotated grid is oblique but not sheared; a sheared one is."""
+    turn = np.deg2rad(20)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    rotated = Grid((4, 4, 4), affine)
+    assert rotated.obliquity == pytest.approx(20)
+    assert rotated.shear == pytest.approx(0, abs=1e-12)
+    affine = np.eye(4)
+    affine[0, 1] = 0.5
+    assert Grid((4, 4, 4), affine).shear == pytest.approx(0.5 / np.sqrt(1.25))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        ((0, 3, 3), np.eye(4), "positive sizes"),
+        ((), np.eye(1), "positive sizes"),
+        ((3, 3), np.eye(4), "needs a 3x3 affine"),
+        ((3, 3, 3), np.diag([1, 1, 0, 1]), "singular"),
+        ((3, 3, 3), np.diag([1, np.nan, 1, 1]), "finite"),
+        ((3, 3, 3), np.diag([1, 1, 1, 2]), "0 … 0 1"),
+    ],
+)
+def test_an_impossible_grid_is_never_born(shape: tuple[int, ...], affine: np.ndarray, message: str) -> None:
+    """A grid that means nothing raises when it is made."""
+    with pytest.raises(UsageError, match=message):
+        Grid(shape, affine)
+
+
+def test_a_grid_is_frozen_and_its_affine_its_own() -> None:
+    """Changing the array a grid was made from, or the grid's own, is impossible or without effect."""
+    affine = np.eye(4)
+    grid = Grid((2, 2, 2), affine)
+    affine[0, 0] = 7
+    assert grid.affine[0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        grid.affine[0, 0] = 7
+    assert Grid.from_dict(grid.to_dict()) == grid
+    assert len({grid, Grid.from_dict(grid.to_dict())}) == 1
+
+
+@pytest.mark.parametrize("codes", ["RAX", "RR", "RAR", "RASP", ""])
+def test_a_wrong_orientation_says_what_is_right(codes: str) -> None:
+    """An axis code that names no orientation is refused with an example."""
+    with pytest.raises(UsageError, match="for example RAS or LPI"):
+        Grid.from_spacing((2, 2, 2), (1, 1, 1)).reoriented(codes)
