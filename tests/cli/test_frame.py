@@ -14,7 +14,8 @@ import pytest
     [
         "import volseg",
         "import volseg.recipe, volseg.geometry, volseg.labels, volseg.shapes",
-        "import sys; from volseg.cli.app import main\nsys.argv = ['volseg', '--help']\ntry: main()\nexcept SystemExit: pass",
+        "import sys; from volseg.cli.app import main; sys.argv = ['volseg', '--help']\n"
+        "try: main()\nexcept SystemExit: pass",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_verb_runs(code: str) -> None:
