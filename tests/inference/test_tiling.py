@@ -1,0 +1,116 @@
+"""The arithmetic of tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volseg.errors import SizeError, UsageError
+from volseg.inference.tiling import Box, TilePlan, mirror, next_size, one_pass_size, plan
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[TilePlan, tuple[int, ...]]:
+    axes = draw(st.integers(1, 3))
+    each = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
+    shape, tile, margin, stride = each(1, 40), each(1, 50), each(0, 30), each(1, 16)
+    rest = tuple(draw(st.integers(0, s - 1)) for s in stride)
+    padding = draw(st.sampled_from(["same", "valid"]))
+    return plan(shape, tile, margin, stride, padding, rest), rest
+
+
+@given(plans())
+def test_every_voxel_is_kept_exactly_once(drawn):
+    """The kept boxes partition the volume."""
+    tiles, _ = drawn
+    count = np.zeros(tiles.shape, dtype=int)
+    for tile in tiles:
+        count[tile.keep.slices] += 1
+    assert (count == 1).all()
+    assert len(tiles) == len(list(tiles))
+
+
+@given(plans())
+def test_reads_reach_the_margin_and_lie_on_the_stride_grid(drawn):
+    """A tile reads all that influences what it keeps, in a size the network takes, in phase with the one pass."""
+    tiles, rest = drawn
+    for tile in tiles:
+        for axis, (s, m) in enumerate(zip(tiles.stride, tiles.margin, strict=True)):
+            start, stop = tile.read.start[axis], tile.read.stop[axis]
+            if tiles.padding == "same":
+                assert start % s == 0
+                assert stop % s == 0
+                assert start <= max(0, tile.keep.start[axis] - m)
+                assert stop >= min(tiles.one_pass[axis], tile.keep.stop[axis] + m)
+                assert start >= 0
+                assert stop <= tiles.one_pass[axis]
+            else:
+                assert (start + m) % s == 0
+                assert (stop - start - rest[axis]) % s == 0
+                assert start == tile.keep.start[axis] - m
+                assert stop >= tile.keep.stop[axis] + m
+
+
+@given(plans())
+def test_the_crop_finds_the_kept_voxels_in_the_output(drawn):
+    """Cropping the output of a network that copies its input gives the voxels of the kept box."""
+    tiles, _ = drawn
+    for tile in tiles:
+        lost = tiles.margin if tiles.padding == "valid" else (0,) * len(tiles.shape)
+        for axis, part in enumerate(tile.crop):
+            output = range(tile.read.start[axis] + lost[axis], tile.read.stop[axis] - lost[axis])
+            assert list(output[part]) == list(range(tile.keep.start[axis], tile.keep.stop[axis]))
+
+
+@given(plans())
+def test_recomputation_counts_the_voxels_read(drawn):
+    """The predicted factor is the sum of all reads over the one pass."""
+    tiles, _ = drawn
+    assert tiles.recomputation == pytest.approx(sum(t.read.size for t in tiles) / np.prod(tiles.one_pass))
+    assert all(a <= b for t in tiles for a, b in zip(t.read.shape, tiles.largest, strict=True))
+
+
+@given(st.integers(1, 9), st.integers(0, 40), st.integers(0, 40))
+def test_mirror_is_numpys_reflect(n, before, after):
+    """The mirrored border equals numpy's reflect, however small the axis and wide the border."""
+    line = np.arange(n)
+    assert line[mirror(-before, n + after, n)].tolist() == np.pad(line, (before, after), mode="reflect").tolist()
+
+
+def test_the_papers_tiles():
+    """A 512x512 image goes through the paper's network in inputs of 572 that start on multiples of 16."""
+    tiles = plan((512, 512), tile=388, margin=92, stride=16, padding="valid", remainder=12)
+    first = next(iter(tiles))
+    assert first.read.shape == (572, 572)
+    assert first.read.start == (-92, -92)
+    assert first.keep.shape == (384, 384)
+    assert one_pass_size((388, 388), (92, 92), (16, 16), "valid", (12, 12)) == (572, 572)
+    assert [next_size(n, 16, 12) for n in (572, 573)] == [572, 588]
+
+
+def test_one_tile_is_the_whole_volume():
+    """A tile at least as large as the volume recomputes nothing."""
+    tiles = plan((37, 50), tile=64, margin=20, stride=8)
+    assert len(tiles) == 1
+    assert tiles.recomputation == 1
+    assert next(iter(tiles)).read == Box.whole((40, 56))
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        (SizeError, lambda: plan((), 1, 0)),
+        (SizeError, lambda: plan((3, 0), 1, 0)),
+        (UsageError, lambda: plan((3, 3), 0, 0)),
+        (UsageError, lambda: plan((3, 3), (1, 1, 1), 0)),
+        (UsageError, lambda: plan((3, 3), 1, 0, padding="full")),
+        (UsageError, lambda: Box((3,), (3,))),
+        (UsageError, lambda: TilePlan((4,), (2,), (0,), (1,), "same", (((0, 2, 0, 2),),), (4,))),
+    ],
+)
+def test_mistakes_are_named(error, call):
+    """A plan that cannot mean anything is refused where it is made."""
+    with pytest.raises(error):
+        call()
