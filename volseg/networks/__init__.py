@@ -1,0 +1,5 @@
+"""Networks, on torch alone."""
+
+from volseg.networks.unet import UNet
+
+__all__ = ["UNet"]
