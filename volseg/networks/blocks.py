@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from volseg.errors import UsageError
+from volseg.errors import SizeError, UsageError
 
 Norm = Literal["batch", "instance"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
@@ -41,11 +41,22 @@ def convolution(
 
 
 def transposed(
-    spatial_dims: int, in_channels: int, out_channels: int, stride: Sequence[int], *, bias: bool = True
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    stride: Sequence[int],
+    *,
+    kernel_size: Sequence[int] | None = None,
+    padding: int = 0,
+    groups: int = 1,
+    bias: bool = True,
 ) -> nn.Module:
-    """An up-convolution whose kernel is its stride, so that its outputs do not overlap."""
+    """An up-convolution; its kernel is its stride unless given, so that its outputs do not overlap."""
     size = tuple(stride)
-    return _TRANSPOSED[spatial_dims](in_channels, out_channels, size, stride=size, bias=bias)
+    kernel = size if kernel_size is None else tuple(kernel_size)
+    return _TRANSPOSED[spatial_dims](
+        in_channels, out_channels, kernel, stride=size, padding=padding, groups=groups, bias=bias
+    )
 
 
 def pooling(stride: Sequence[int]) -> nn.Module:
@@ -158,6 +169,16 @@ def centre_crop(x: Tensor, crop: Sequence[int]) -> Tensor:
     if not any(crop):
         return x
     return x[(slice(None), slice(None), *(slice(c, -c) if c else slice(None) for c in crop))]
+
+
+def check_normalisable(norm: Norm | None, batch: int, size: Sequence[int], *, training: bool) -> None:
+    """Raise :class:`SizeError` where normalisation would have a single value per channel to learn from."""
+    values = math.prod(size) * (batch if norm == "batch" else 1)
+    if values == 1 and (norm == "instance" or (norm == "batch" and training)):
+        raise SizeError(
+            f"this input leaves one value per channel at the coarsest level, too few for {norm} normalisation",
+            mend="use a larger input or fewer strides",
+        )
 
 
 def he_initialise(module: nn.Module, activation: Activation) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volseg.errors import SizeError, UsageError
@@ -15,14 +14,14 @@ from volseg.networks.blocks import (
     ConvBlock,
     Norm,
     centre_crop,
+    check_normalisable,
     convolution,
     he_initialise,
     pooling,
     transposed,
 )
+from volseg.networks.linear_up import LinearUp
 from volseg.shapes import Padding, PerLevel, UNetShape, Upsample
-
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class UNet(nn.Module):
@@ -199,29 +198,8 @@ class UNet(nn.Module):
             expected = f"batch x {self.in_channels} channels x {self.spatial_dims} spatial axes"
             raise SizeError(f"the network takes {expected}, not a tensor of {tuple(x.shape)}")
         size = tuple(x.shape[2:])
-        self.shape.check(size)
-
-
-class LinearUp(nn.Module):
-    """A 1x1 convolution and linear interpolation, in this order since they commute and it is cheaper.
-
-    ``crop`` positions, which lack a neighbour, are dropped on each side in an unpadded network.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: Sequence[int], *, crop: Sequence[int]) -> None:
-        super().__init__()
-        spatial_dims = len(stride)
-        self.conv: nn.Module = nn.Identity()
-        if in_channels != out_channels:
-            self.conv = convolution(spatial_dims, in_channels, out_channels, (1,) * spatial_dims)
-        self.scale = tuple(float(s) for s in stride)
-        self.mode = _LINEAR[spatial_dims]
-        self.crop = tuple(crop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` on the finer grid."""
-        up = F.interpolate(self.conv(x), scale_factor=self.scale, mode=self.mode, align_corners=False)
-        return centre_crop(up, self.crop)
+        bottom = self.shape.level_sizes(size)[-1].leaving
+        check_normalisable(self.norm, x.shape[0], bottom, training=self.training)
 
 
 def _pair(entry: int | Sequence[int]) -> tuple[int, int]:
