@@ -102,7 +102,7 @@ def regrid_axis(
 def _kernel(distance: npt.NDArray[np.float64], order: Order) -> npt.NDArray[np.float64]:
     d = np.abs(distance)
     if order == "linear":
-        return np.clip(1 - d, 0, None)
+        return np.asarray(np.maximum(1 - d, 0.0))
     # Keys' cubic with a = -1/2: interpolates, and reproduces quadratics
     near = (1.5 * d - 2.5) * d**2 + 1
     far = ((-0.5 * d + 2.5) * d - 4) * d + 2
