@@ -1,0 +1,7 @@
+"""The recipe: labels, geometry, network, augmentation, loss, optimiser, inference, as one checked piece of data."""
+
+from volseg.recipe.load import dump_recipe, load_recipe
+from volseg.recipe.model import Recipe
+from volseg.recipe.reference import json_schema, recipe_reference
+
+__all__ = ["Recipe", "dump_recipe", "json_schema", "load_recipe", "recipe_reference"]

@@ -1,0 +1,35 @@
+"""The key ``inference``: how a whole image is predicted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from volseg.recipe.kinds import Bytes, Size
+from volseg.recipe.section import Section
+from volseg.recipe.training import Precision
+
+
+class Inference(Section):
+    """Memory, tiles, mirrored copies, and the way back to the image's own grid."""
+
+    max_memory: Bytes | None = Field(
+        None, description="memory that a prediction may take; none is what the machine has"
+    )
+    tile: Size | None = Field(None, description="size of a tile, one number per axis of the network; none is planned")
+    blend: Literal["gaussian", "constant"] | None = Field(
+        None, description="how overlapping tiles are averaged; none gives exactly the whole-image prediction"
+    )
+    overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of a tile that its neighbour covers as well, where tiles are blended"
+    )
+    tta: Literal["flips", "flips+rotations"] | None = Field(
+        None, description="averaging over mirrored and turned copies, within augmentation.flips and right_angles"
+    )
+    precision: Precision = Field(
+        "auto", description="of the network's arithmetic; 'auto' is what a probe finds fastest of float32 and bf16"
+    )
+    resampling_order: Literal[0, 1, 3] = Field(
+        1, description="the way back to the image's grid: 0 labels by nearest, 1 linear and 3 cubic by probabilities"
+    )

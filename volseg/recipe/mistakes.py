@@ -1,0 +1,100 @@
+"""What a user sees of a recipe's mistakes: one line each, with the key, the value, what was expected, and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from volseg.errors import RecipeError, nearest, printable
+from volseg.recipe.anatomy import annotation_of, describe, follow, key_annotation, keys_of, variants, words
+from volseg.recipe.layers import Merged
+from volseg.recipe.section import Section
+from volseg.recipe.spelling import Key, spell, spell_key
+
+SHOWN = 8
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+def recipe_error(error: ValidationError, recipe: type[Section], merged: Merged) -> RecipeError:
+    """The error that a user sees, at most :data:`SHOWN` lines and how many more there are."""
+    lines = list(dict.fromkeys(_line(key, text, merged) for key, text in _mistakes(error, recipe)))
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return RecipeError("\n".join(lines[:SHOWN] + more))
+
+
+def _mistakes(error: ValidationError, recipe: type[Section]) -> Iterator[tuple[Key, str]]:
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "contradictions":
+            yield from detail["ctx"]["found"]
+        else:
+            yield _mistake(detail, recipe)
+
+
+def _line(key: Key, text: str, merged: Merged) -> str:
+    layer = merged.origin(key)
+    place = "" if layer.key == key else f"{spell_key(key)}: "
+    return f"{printable(layer.source)}: {place}{text}"
+
+
+def _mistake(detail: ErrorDetails, recipe: type[Section]) -> tuple[Key, str]:
+    annotation, section, key = follow(recipe, detail["loc"])
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        return key, _unknown_key(str(key[-1]), section, recipe)
+    if kind == "missing":
+        return key, f"missing; {section.model_fields[_attribute(section, str(key[-1]))].description}"
+    if detail["loc"][-1:] == ("[key]",):
+        annotation, _, _ = follow(recipe, detail["loc"][:-2])
+        return key[:-1], f"{spell(value)} cannot be a name; expected {describe(key_annotation(annotation))}"
+    if kind in ("union_tag_invalid", "union_tag_not_found") and isinstance(value, dict):
+        known = list(variants(annotation))
+        return (*key, "kind"), _expected(_choices(known), value.get("kind"), known)
+    return key, _expected(describe(annotation), value, words(annotation))
+
+
+def _expected(what: str, value: Any, known: Sequence[str]) -> str:
+    mend = ""
+    if isinstance(value, str) and "true or false" in what and value.lower() in _BOOLEANS:
+        mend = f"; did you mean {_BOOLEANS[value.lower()]}?"
+    elif isinstance(value, str) and (near := _nearest(value, known)):
+        mend = f"; did you mean '{near}'?"
+    elif what in ("text", "one line of text", "a name without dots") and isinstance(value, (int, float)):
+        mend = "; write it in quotes"
+    return f"expected {what}, not {spell(value)}{mend}"
+
+
+def _unknown_key(name: str, section: type[Section], recipe: type[Section]) -> str:
+    known = list(keys_of(section))
+    if "." in name:
+        return "unknown key; a key with dots stands only at the top level"
+    if near := _nearest(name, known):
+        return f"unknown key; did you mean '{near}'?"
+    if elsewhere := _elsewhere(name, recipe):
+        return f"unknown key; did you mean '{elsewhere}'?"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    lowered = {name.lower(): name for name in known}
+    near = nearest(word[:100].lower(), list(lowered))
+    return None if near is None or lowered[near] == word else lowered[near]
+
+
+def _elsewhere(name: str, recipe: type[Section]) -> str | None:
+    """Where the recipe has a key of this name, if not here."""
+    for top, section_field in keys_of(recipe).items():
+        for section in variants(annotation_of(section_field)).values():
+            if name in keys_of(section):
+                return f"{top}.{name}"
+    return None
+
+
+def _attribute(section: type[Section], key: str) -> str:
+    return next((name for name, field in section.model_fields.items() if (field.alias or name) == key), key)
+
+
+def _choices(known: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(f"'{k}'" for k in known[:-1]), f"'{known[-1]}'"]))

@@ -1,0 +1,74 @@
+"""The recipe's reference, written from its own structure: a JSON Schema, and Markdown for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from volseg.recipe.anatomy import annotation_of, describe, keys_of, variants
+from volseg.recipe.kinds import Default
+from volseg.recipe.model import Recipe
+from volseg.recipe.section import Section
+from volseg.recipe.spelling import spell
+
+_HEAD = "| key | expects | default | meaning |\n| --- | --- | --- | --- |"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe, for editors and validators."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "volseg recipe"}
+
+
+def recipe_reference() -> str:
+    """Every key of a recipe with its type, default and meaning, as Markdown tables."""
+    return "\n\n".join(_parts()) + "\n"
+
+
+def _parts() -> Iterator[str]:
+    for key, field in keys_of(Recipe).items():
+        yield f"## `{key}`"
+        yield _sentence(field.description or "")
+        default = default_text(field)
+        if default == "none":
+            yield "Default: `none`."
+        found = variants(annotation_of(field))
+        for section in dict.fromkeys(found.values()):
+            kinds = [kind for kind, variant in found.items() if variant is section]
+            if len(set(found.values())) > 1:
+                yield "### " + ", ".join(f"`{key}.kind: {kind}`" for kind in kinds)
+            yield _sentence(section.__doc__ or "")
+            name = f"{key}.NAME" if _is_table(field) else key
+            yield "\n".join([_HEAD, *_rows(name, section)])
+
+
+def _rows(prefix: str, section: type[Section]) -> Iterator[str]:
+    for name, field in keys_of(section).items():
+        key = f"{prefix}.{name}"
+        inner = variants(annotation_of(field))
+        cells = (f"`{key}`", describe(annotation_of(field)), default_text(field), field.description or "")
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        for below in inner.values():
+            yield from _rows(key, below)
+
+
+def default_text(field: FieldInfo) -> str:
+    """What stands where a key is not given, in words."""
+    said = [item.text for item in field.metadata if isinstance(item, Default)]
+    if said:
+        return said[0]
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return "as below" if isinstance(value, Section) else "empty" if value in ((), {}) else spell(value)
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return describe(field.annotation).startswith("a mapping") and not variants(field.annotation)
+
+
+def _sentence(text: str) -> str:
+    first = " ".join(text.split("\n\n")[0].split())
+    return first[:1].upper() + first[1:] + ("" if first.endswith(".") else ".")
