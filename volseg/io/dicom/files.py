@@ -1,0 +1,54 @@
+"""Which files are DICOM, told by their first bytes alone: safe to ask of anything."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from volseg.errors import VolumeError
+
+_PREAMBLE = 128
+# Without the 128-byte preamble a file starts with an element of group 0002 or 0008: a small number, a short length.
+_FIRST_GROUPS = (0x0002, 0x0008)
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file is DICOM, or a folder holds at least one such file (its subfolders are not looked into).
+
+    >>> is_dicom("no/such/file")
+    False
+    """
+    path = Path(path)
+    if path.is_dir():
+        return any(_starts_as_dicom(file) for file in plain_files(path))
+    return path.is_file() and _starts_as_dicom(path)
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """The files directly in a folder, by name, without the hidden ones that operating systems leave behind."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise VolumeError(f"cannot be listed: {error.strerror}", where=folder) from error
+    return [file for file in inside if not file.name.startswith(".") and file.is_file()]
+
+
+def _starts_as_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(_PREAMBLE + 4)
+    except OSError:
+        return False  # who goes on to read it learns why it cannot be read
+    return start[_PREAMBLE:] == b"DICM" or _starts_as_bare_dataset(start)
+
+
+def _starts_as_bare_dataset(start: bytes) -> bool:
+    """A dataset without preamble: group, element, then an explicit VR or a small implicit length."""
+    if len(start) < 12:
+        return False
+    group, element = struct.unpack_from("<HH", start)
+    if group not in _FIRST_GROUPS or element > 0x0100:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    (length,) = struct.unpack_from("<I", start, 4)
+    return explicit or length <= 128

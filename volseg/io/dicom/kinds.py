@@ -1,0 +1,69 @@
+"""Which kinds of DICOM object are images to segment, and what the others are called."""
+
+from __future__ import annotations
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+#: images whose values mean something on a grid
+IMAGES = frozenset(
+    _STORAGE + tail
+    for tail in (
+        "1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1",  # radiography, mammography, intra-oral
+        "2", "2.1", "2.2",  # CT: single slices, enhanced, legacy converted
+        "4", "4.1", "4.4",  # MR
+        "6.1", "6.2",  # ultrasound: single image, enhanced volume
+        "12.1", "12.2", "13.1.1", "13.1.2", "13.1.3",  # X-ray angiography, fluoroscopy, 3-D, tomosynthesis
+        "20", "128", "128.1", "130",  # nuclear medicine, PET
+        "30",  # parametric map
+        "77.1.5.1", "77.1.5.4",  # ophthalmic: photography, tomography
+        "481.1",  # radiotherapy image
+    )
+)  # fmt: skip
+
+#: radiographs lie in no patient coordinates: their values mean a shade, so that MONOCHROME1 is a negative
+PROJECTIONS = frozenset(
+    _STORAGE + tail for tail in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.2", "481.1")
+)
+
+_NAMES = {
+    "1.2.840.10008.1.3.10": "a DICOMDIR index",
+    _STORAGE + "7": "a secondary capture",
+    _STORAGE + "7.1": "a secondary capture",
+    _STORAGE + "7.2": "a secondary capture",
+    _STORAGE + "7.3": "a secondary capture",
+    _STORAGE + "7.4": "a secondary capture",
+    _STORAGE + "66.4": "a segmentation (SEG)",
+    _STORAGE + "66.7": "a segmentation (SEG)",
+    _STORAGE + "66.5": "a surface segmentation",
+    _STORAGE + "481.2": "a radiotherapy dose (RTDOSE)",
+    _STORAGE + "481.3": "a structure set (RTSTRUCT)",
+    _STORAGE + "481.5": "a radiotherapy plan (RTPLAN)",
+    _STORAGE + "77.1.6": "a whole-slide image",
+    _STORAGE + "6": "an ultrasound image of a retired kind",
+    _STORAGE + "3.1": "an ultrasound movie",
+    _STORAGE + "91.1": "microscopy annotations",
+    _STORAGE + "88.59": "a key object selection",
+    _STORAGE + "104.1": "an encapsulated PDF",
+    _STORAGE + "66": "raw data",
+    _STORAGE + "66.1": "a registration",
+}
+
+
+def name_of(sop_class: str) -> str:
+    """What a person calls an object of this SOP class.
+
+    >>> name_of("1.2.840.10008.5.1.4.1.1.481.3"), name_of("1.2.840.10008.5.1.4.1.1.88.33")
+    ('a structure set (RTSTRUCT)', 'a structured report (SR)')
+    """
+    if sop_class in _NAMES:
+        return _NAMES[sop_class]
+    if sop_class.startswith(_STORAGE + "88."):
+        return "a structured report (SR)"
+    if sop_class.startswith(_STORAGE + "11."):
+        return "a presentation state"
+    from pydicom.uid import UID
+
+    known = UID(sop_class).name
+    return (
+        f"a DICOM object of the kind {known}" if known and known != sop_class else "a DICOM object of an unknown kind"
+    )
