@@ -1,0 +1,335 @@
+"""NIfTI-1 and NIfTI-2: nibabel reads the header, the voxels are read here, to the end and with their checksum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from volseg.errors import MemoryLimitError, VolumeError
+from volseg.geometry import Affine
+from volseg.io import byte_stream, formats
+from volseg.io.geometry_check import Placement, Statements, grid_of, place, require_plausible
+from volseg.io.volume import ReadOptions, Volume
+from volseg.io.voxel_check import judge
+
+# One unit of xyzt_units in millimetres; unknown is millimetres by custom.
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+
+_REFUSED = {
+    1: "one-bit",
+    32: "complex",
+    128: "RGB colour",
+    1536: "128-bit float",
+    1792: "complex",
+    2048: "complex",
+    2304: "RGBA colour",
+}
+
+# Up to here, and less than a slice, bytes after the last voxel are a writer's padding; more are voxels.
+_FEW_BYTES = 4096
+
+_AGAIN = "copy or export it again"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a header promises about the bytes: where they are and what they mean."""
+
+    path: Path
+    compressed: bool
+    offset: int
+    #: all axes the header names, without trailing ones of length one
+    dims: tuple[int, ...]
+    dtype: np.dtype[Any]
+    slope: float
+    inter: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.dims[:3]
+
+    @property
+    def frames(self) -> int:
+        return math.prod(self.dims[3:])
+
+    @property
+    def frame_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def frame_count(path: Path) -> int:
+    """How many frames a file holds, by its header."""
+    header, _ = _header(path)
+    return _layout(path, header).frames
+
+
+def read(path: Path, options: ReadOptions) -> Volume:
+    """Read one volume: the only frame, or the one that is asked for."""
+    header, version = _header(path)
+    layout = _layout(path, header)
+    frame = _which(layout, options.frame, path)
+    placement, grid, notes = _geometry(header, layout, options, path)
+    flat, more = _voxels(layout, frame)
+    scaled = _scaled(flat, layout)
+    found = judge(scaled, options, path)
+    array = scaled.reshape(layout.shape, order="F")
+    return Volume(array, grid, _facts(header, version, placement), (*notes, *more, *found.notes), path, found.padding)
+
+
+def _header(path: Path) -> tuple[Any, int]:
+    """The header of a file, in its own byte order, and the version of the format."""
+    source = _sibling(path, ".hdr") if formats.ending(path).startswith(".img") else path
+    with byte_stream.opened(source, compressed=formats.ending(source).endswith(".gz")) as stream:
+        head = stream.read(formats.HEAD)
+    title, kind = formats.content(head)
+    if kind != "nifti":
+        if title == "an Analyze 7.5 header":
+            raise VolumeError(
+                "an Analyze 7.5 file, which does not say where left and right are",
+                where=path,
+                mend="convert the original to NIfTI",
+            )
+        inside = "inside the gzip there is" if formats.ending(source).endswith(".gz") else "it is"
+        raise VolumeError(f"no NIfTI: {inside} {title}", where=path, mend=_AGAIN)
+    version = 2 if title.startswith(("NIfTI-2", "a NIfTI-2")) else 1
+    single = head[344:347] == b"n+1" or head[4:7] == b"n+2"
+    if single != (formats.ending(source) in (".nii", ".nii.gz")):
+        raise VolumeError(
+            f"named {formats.ending(source)}, but its header belongs to "
+            + ("a single .nii file" if single else "a .hdr and .img pair"),
+            where=path,
+            mend=_AGAIN,
+        )
+    klass = nib.Nifti1Header if version == 1 else nib.Nifti2Header
+    size = klass.template_dtype.itemsize
+    if len(head) < size:
+        raise VolumeError("truncated within the header", where=path, mend=_AGAIN)
+    if int.from_bytes(head[:4], "little") != size and int.from_bytes(head[:4], "big") != size:
+        raise VolumeError(f"the header says it is {int.from_bytes(head[:4], 'little')} bytes, not {size}", where=path)
+    return klass(head[:size], endianness="<" if head[0] else ">", check=False), version
+
+
+def _layout(path: Path, header: Any) -> _Layout:
+    count = int(header["dim"][0])
+    if not 1 <= count <= 7:
+        raise VolumeError(f"the header says it has {count} dimensions", where=path, mend=_AGAIN)
+    dims = [int(n) for n in header["dim"][1 : count + 1]]
+    if min(dims) < 1:
+        raise VolumeError(f"a dimension is zero or negative: {_times(dims)}", where=path, mend=_AGAIN)
+    while len(dims) > 3 and dims[-1] == 1:
+        dims.pop()
+    if len(dims) > 4:
+        raise VolumeError(
+            f"has {len(dims)} dimensions ({_times(dims)}); volumes have 3, time series 4",
+            where=path,
+            mend="save the volume you mean by itself",
+        )
+    if len(dims) == 1 or math.prod(dims[:3]) == 1:
+        raise VolumeError(f"no image: {_times(dims)} voxels", where=path)
+    code = int(header["datatype"])
+    if code in _REFUSED:
+        raise VolumeError(
+            f"holds {_REFUSED[code]} voxels, not grey values or labels", where=path, mend="save one channel by itself"
+        )
+    try:
+        dtype = np.dtype(nib.nifti1.data_type_codes.dtype[code]).newbyteorder(header.endianness)
+    except KeyError as error:
+        raise VolumeError(f"unknown data type code {code}", where=path, mend=_AGAIN) from error
+    if dtype.kind not in "iuf":
+        raise VolumeError(f"unknown data type code {code}", where=path, mend=_AGAIN)
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0:
+        slope, inter = 1.0, 0.0  # as the standard has it: not scaled
+    if not (math.isfinite(slope) and math.isfinite(inter)):
+        raise VolumeError(
+            f"scaled by no number (scl_slope {slope:g}, scl_inter {inter:g})", where=path, mend="mend the header"
+        )
+    return _data_file(path, header, _Layout(path, False, 0, tuple(dims), dtype, slope, inter))
+
+
+def _data_file(path: Path, header: Any, layout: _Layout) -> _Layout:
+    """Where the voxels begin, judged against what there is, before any memory is taken."""
+    single = formats.ending(path) in (".nii", ".nii.gz")
+    file = path if single else _sibling(path, ".img")
+    start = float(header["vox_offset"])
+    least = (header.template_dtype.itemsize + 4) if single else 0
+    if not math.isfinite(start) or start != int(start) or start < least:
+        raise VolumeError(
+            f"the voxels are said to start at byte {start:g}, within the header of {least} bytes",
+            where=path,
+            mend=_AGAIN,
+        )
+    compressed = formats.ending(file).endswith(".gz")
+    try:
+        there = file.stat().st_size
+    except OSError as error:
+        raise byte_stream.unreadable(error, file) from error
+    promised = int(start) + layout.frame_bytes * layout.frames
+    if compressed and promised > there * byte_stream.MOST_PER_BYTE:
+        raise VolumeError(
+            f"the header promises {_times(layout.dims)} voxels ({_size(promised)}),"
+            f" which cannot be in {_size(there)} of gzip",
+            where=path,
+            mend=_AGAIN,
+        )
+    if not compressed and promised > there:
+        raise _too_few(path, layout, there - int(start))
+    return replace(layout, path=file, compressed=compressed, offset=int(start))
+
+
+def _which(layout: _Layout, frame: int | None, path: Path) -> int:
+    if frame is None:
+        if layout.frames > 1:
+            raise VolumeError(
+                f"holds {layout.frames} frames, not one volume",
+                where=path,
+                mend=f"--frame N takes one (0 to {layout.frames - 1}), --each-frame all",
+            )
+        return 0
+    if frame >= layout.frames:
+        last = layout.frames - 1
+        raise VolumeError(
+            f"holds no frame {frame}", where=path, mend=f"its frames are 0 to {last}" if last else "it has frame 0 only"
+        )
+    return frame
+
+
+def _geometry(header: Any, layout: _Layout, options: ReadOptions, path: Path) -> tuple[Placement, Any, tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    code = int(header["xyzt_units"]) & 7
+    if code not in _UNITS:
+        notes += (f"unknown unit code {code} taken as millimetres",)
+    ndim = len(layout.shape)
+    said = Statements(
+        sform=_sform(header) if int(header["sform_code"]) > 0 else None,
+        qform=_qform(header, ndim, path, options) if int(header["qform_code"]) > 0 else None,
+        pixdim=tuple(float(x) for x in header["pixdim"][1 : ndim + 1]),
+        unit=_UNITS.get(code, 1.0),
+    )
+    placement = place(said, options, path)
+    grid, more = grid_of(layout.shape, placement.affine, path)
+    return placement, grid, (*notes, *placement.notes, *more, *require_plausible(grid, options.spacing_range, path))
+
+
+def _sform(header: Any) -> Affine:
+    affine: Affine = np.eye(4)
+    for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
+        affine[row] = header[name]
+    return affine
+
+
+def _qform(header: Any, ndim: int, path: Path, options: ReadOptions) -> Affine | None:
+    if options.geometry == "sform":
+        return None
+    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+    sizes[ndim:] = np.where(np.isfinite(sizes[ndim:]) & (sizes[ndim:] > 0), sizes[ndim:], 1.0)
+    if not np.isfinite(sizes).all() or not sizes.all():
+        return np.diag([*sizes, 1.0])  # the voxel sizes are judged and named first; there is no qform without them
+    copy = header.copy()
+    copy["pixdim"][1:4] = sizes
+    if copy["pixdim"][0] not in (-1, 1):
+        copy["pixdim"][0] = 1  # as the standard has it for 0
+    numbers = [float(header[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
+    try:
+        with np.errstate(invalid="ignore"):
+            affine: Affine = np.asarray(copy.get_qform(), dtype=np.float64)
+    except ValueError as error:
+        raise VolumeError(
+            f"the qform is no rotation (quaternion {numbers})",
+            where=path,
+            mend="mend the header, or --geometry sform if its sform is right",
+        ) from error
+    return affine
+
+
+def _voxels(layout: _Layout, frame: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """The stored values of one frame, in native byte order; the whole stream is read and judged."""
+    try:
+        flat = np.empty(layout.frame_bytes // layout.dtype.itemsize, layout.dtype)
+    except MemoryError as error:
+        raise MemoryLimitError(f"needs {_size(layout.frame_bytes)} of memory", where=layout.path) from error
+    view = flat.view(np.uint8).data
+    before, after = frame * layout.frame_bytes, (layout.frames - 1 - frame) * layout.frame_bytes
+    slice_bytes = layout.frame_bytes // layout.shape[-1]
+    few = min(_FEW_BYTES, slice_bytes - 1)
+    with byte_stream.opened(layout.path, compressed=layout.compressed) as stream:
+        there = byte_stream.skip(stream, layout.offset + before) - layout.offset
+        there += byte_stream.fill(stream, view)
+        there += byte_stream.skip(stream, after)
+        left = byte_stream.drain(stream, few)
+    if there < before + len(view) + after:
+        raise _too_few(layout.path, layout, there)
+    if left > few:
+        raise VolumeError(
+            f"holds more data than the {_times(layout.dims)} voxels its header promises", where=layout.path, mend=_AGAIN
+        )
+    notes = (f"{left} bytes after the last voxel ignored",) if left else ()
+    if not flat.dtype.isnative:
+        flat = flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
+    return flat, notes
+
+
+def _scaled(flat: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
+    """Stored values to the values they stand for: untouched without a scaling, else float."""
+    if layout.slope == 1 and layout.inter == 0:
+        return flat
+    narrow = flat.dtype.itemsize <= 2 or flat.dtype == np.float32
+    result = np.empty(flat.shape, np.float32 if narrow else np.float64)
+    for start in range(0, flat.size, byte_stream.PIECE):  # in pieces: the exact intermediate is twice as wide
+        piece = slice(start, start + byte_stream.PIECE)
+        result[piece] = flat[piece] * np.float64(layout.slope) + np.float64(layout.inter)
+    return result
+
+
+def _facts(header: Any, version: int, placement: Placement) -> dict[str, Any]:
+    """What writing on the same grid needs, bit for bit; descriptions and names of files and databases stay behind."""
+    return {
+        "format": f"nifti{version}",
+        "form": placement.form,
+        "other_agrees": placement.other_agrees,
+        "sform_code": int(header["sform_code"]),
+        "qform_code": int(header["qform_code"]),
+        "srow": [[float(x) for x in header[name]] for name in ("srow_x", "srow_y", "srow_z")],
+        "quatern": [float(header[f"quatern_{x}"]) for x in "bcd"],
+        "qoffset": [float(header[f"qoffset_{x}"]) for x in "xyz"],
+        "pixdim": [float(x) for x in header["pixdim"][:4]],
+        "xyzt_units": int(header["xyzt_units"]) & 7,
+    }
+
+
+def _sibling(path: Path, end: str) -> Path:
+    """The other file of a .hdr and .img pair."""
+    own = formats.ending(path)
+    stem = path.name[: len(path.name) - len(own)]
+    for name in (stem + end, stem + end + ".gz"):
+        if path.with_name(name).exists():
+            return path.with_name(name)
+    raise VolumeError(f"its other half {stem}{end} is missing", where=path)
+
+
+def _too_few(path: Path, layout: _Layout, there: int) -> VolumeError:
+    missing = layout.frame_bytes * layout.frames - there
+    return VolumeError(
+        f"holds less data than the {_times(layout.dims)} voxels its header promises ({missing} bytes are missing)",
+        where=path,
+        mend=_AGAIN,
+    )
+
+
+def _times(numbers: Sequence[int]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.4g} TiB"

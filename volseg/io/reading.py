@@ -1,0 +1,143 @@
+"""The one door through which files become volumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from volseg.errors import LabelError, UsageError
+from volseg.io.formats import Format, identify
+from volseg.io.volume import PLAUSIBLE_SPACING, ReadOptions, Volume
+from volseg.io.voxel_check import present, whole_numbers
+from volseg.labels import Labels, smallest_unsigned
+
+
+def read_volume(
+    path: str | os.PathLike[str],
+    *,
+    frame: int | None = None,
+    geometry: Literal["sform", "qform"] | None = None,
+    assume_ras: bool = False,
+    fill_nan: float | None = None,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    series: str | None = None,
+) -> Volume:
+    """Read an image: NIfTI, NRRD, MetaImage, MGH, PNG, TIFF, or a DICOM series (a folder, or a file of it).
+
+    The file is read to its end, checksums verified; its name, size, geometry and voxels are judged. There is one
+    reader for each format and no second try with another.
+
+    Args:
+        path: the file or folder.
+        frame: which frame of a time series, from 0.
+        geometry: which statement of a NIfTI header to trust where they contradict each other.
+        assume_ras: take a file that says nothing about orientation as right-anterior-superior.
+        fill_nan: put this value where voxels are NaN or infinite, instead of refusing the file.
+        spacing_range: voxel sizes in millimetres outside this range are refused.
+        series: the series instance UID, where a DICOM folder holds several.
+
+    Raises:
+        VolumeError: if the file cannot be read or cannot be trusted, with the way to mend it.
+    """
+    options = ReadOptions(frame, geometry, assume_ras, fill_nan, spacing_range)
+    return _read(Path(path), options, series)
+
+
+def read_labels(
+    path: str | os.PathLike[str],
+    labels: Labels | None = None,
+    *,
+    frame: int | None = None,
+    geometry: Literal["sform", "qform"] | None = None,
+    assume_ras: bool = False,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    series: str | None = None,
+) -> Volume:
+    """Read a label map: as :func:`read_volume`, with whole, non-negative and (if ``labels`` is given) declared values.
+
+    The array has the smallest unsigned type that holds its values.
+
+    Raises:
+        LabelError: naming the file and the values that are no labels.
+    """
+    options = ReadOptions(frame, geometry, assume_ras, None, spacing_range, as_labels=True)
+    volume = _read(Path(path), options, series)
+    array = whole_numbers(volume.array, path)
+    values = present(array)
+    if values[0] < 0:
+        raise LabelError(f"holds the negative label value {values[0]}", where=path, mend="label values start at 0")
+    if labels is not None:
+        labels.check(values, where=path)
+    return replace(volume, array=array.astype(smallest_unsigned(values[-1]), copy=False))
+
+
+def frame_count(path: str | os.PathLike[str]) -> int:
+    """How many frames a file holds, read from its header: 1 but for time series and stacks of pages."""
+    path = Path(path)
+    form = identify(path)
+    if form.kind == "nifti":
+        from volseg.io import nifti
+
+        return nifti.frame_count(path)
+    if form.kind == "mgh":
+        from volseg.io import mgh
+
+        return mgh.frame_count(path)
+    if form.kind == "picture":
+        from volseg.io import picture
+
+        return picture.frame_count(path)
+    return 1
+
+
+def read_frames(path: str | os.PathLike[str], **options: object) -> Iterator[Volume]:
+    """Every frame of a time series in turn, each judged by itself; takes the options of :func:`read_volume`."""
+    for frame in range(frame_count(path)):
+        yield read_volume(path, frame=frame, **options)  # type: ignore[arg-type]
+
+
+def require_pair(image: Volume, label: Volume) -> None:
+    """Refuse an image and a label map that do not lie on one grid.
+
+    Raises:
+        GridMismatch: naming both and how far apart they are.
+    """
+    name = image.source.name if image.source else "its image"
+    label.grid.require_same(image.grid, where=label.source, what=f"the label map's grid and that of {name}")
+
+
+def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
+    form = identify(path)
+    if form.kind == "dicom":
+        from volseg.io.dicom import read_series
+
+        return _judged_series(read_series(path, series=series), options)
+    if series is not None:
+        raise UsageError("--series chooses in DICOM folders only", where=path)
+    return _reader(form)(path, options)
+
+
+def _reader(form: Format) -> Callable[[Path, ReadOptions], Volume]:
+    if form.kind == "nifti":
+        from volseg.io import nifti as module
+    elif form.kind == "nrrd":
+        from volseg.io import nrrd as module  # type: ignore[no-redef]
+    elif form.kind == "metaimage":
+        from volseg.io import metaimage as module  # type: ignore[no-redef]
+    elif form.kind == "mgh":
+        from volseg.io import mgh as module  # type: ignore[no-redef]
+    else:
+        from volseg.io import picture as module  # type: ignore[no-redef]
+    return module.read
+
+
+def _judged_series(volume: Volume, options: ReadOptions) -> Volume:
+    from volseg.io.geometry_check import require_plausible
+
+    notes = require_plausible(volume.grid, options.spacing_range, volume.source)
+    return replace(volume, array=np.asarray(volume.array), notes=(*volume.notes, *notes))
