@@ -1,0 +1,243 @@
+"""A U-Net's layers as inference uses them: plain functions of tensors, with weights in the right layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volseg.errors import UsageError
+from volseg.networks.blocks import ConvBlock
+from volseg.networks.unet import LinearUp, UNet
+from volseg.shapes import UNetShape
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_UP: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_FORMAT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# PyTorch hands a float convolution to oneDNN above this product of the first four sizes, and computes it itself below
+_ONEDNN_FROM = 20480
+
+
+def memory_format(spatial_dims: int, channels_last: bool) -> torch.memory_format:
+    """The layout of tensors with this many spatial axes.
+
+    >>> memory_format(3, True)
+    torch.channels_last_3d
+    """
+    return _FORMAT[spatial_dims] if channels_last else torch.contiguous_format
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """A convolution with zero padding, then a norm that is a known scale and shift, then an activation."""
+
+    weight: Tensor
+    bias: Tensor | None
+    padding: tuple[int, ...]
+    norm: Scale | None
+    activation: nn.Module
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return tuple(self.weight.shape[2:])
+
+    def by_onednn(self, whole: Sequence[int]) -> bool:
+        """Whether PyTorch gives this convolution of an input of size ``whole`` to oneDNN.
+
+        It decides by the size, so that thin pieces of a large volume would run on a path many times slower, with
+        other roundings. Asking for the whole volume's path keeps both.
+        """
+        first = whole[0] * whole[1] * whole[2] * whole[3] if len(whole) > 3 else 0
+        return (
+            first > _ONEDNN_FROM
+            and self.weight.device.type == "cpu"
+            and self.weight.dtype == torch.float32
+            and torch.backends.mkldnn.is_available()
+        )
+
+    def __call__(self, x: Tensor, padding: Sequence[int] | None = None, onednn: bool = False) -> Tensor:
+        """The convolution alone; ``padding`` instead of the network's own."""
+        around = tuple(self.padding if padding is None else padding)
+        dims = len(around)
+        if onednn:
+            ones = (1,) * dims
+            return torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, around, ones, ones, 1)  # type: ignore[no-any-return]
+        return _CONV[dims](x, self.weight, self.bias, padding=around)
+
+    def finish(self, y: Tensor, into: Tensor | None = None) -> Tensor:
+        """Norm and activation of the convolution's result, in place or into another tensor."""
+        if self.norm is not None:
+            self.norm.apply(y)
+        return activate(self.activation, y, y if into is None else into)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """A norm whose statistics are known: ``(x - mean) / sqrt(var + eps) * weight + bias`` per channel."""
+
+    mean: Tensor
+    var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+
+    def apply(self, y: Tensor) -> None:
+        """PyTorch's own kernel, so that the roundings are its own, in place (``y`` must be dense)."""
+        unused = y.new_empty(0)
+        torch.ops.aten.native_batch_norm.out(
+            y, self.weight, self.bias, self.mean, self.var, False, 0.0, self.eps, out=y, save_mean=unused, save_invstd=unused
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A level's convolutions in a row; ``residual``, their input (through ``shortcut``) is added before ``activation``."""
+
+    convs: tuple[Conv, ...]
+    residual: bool
+    shortcut: Conv | None
+    crop: tuple[int, ...]
+    activation: nn.Module
+
+    def activate(self, y: Tensor) -> Tensor:
+        """The activation after the sum, in place where it can be."""
+        return activate(self.activation, y, y)
+
+
+@dataclass(frozen=True, eq=False)
+class Up:
+    """Up-sampling: a transposed convolution whose kernel is its stride, or 1x1 mixing (or none) and interpolation."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+    mix: Conv | None
+    scale: tuple[int, ...]
+    crop: tuple[int, ...]
+
+    @property
+    def linear(self) -> bool:
+        return self.weight is None
+
+    def transposed(self, x: Tensor) -> Tensor:
+        """The transposed convolution."""
+        assert self.weight is not None
+        return _UP[len(self.scale)](x, self.weight, self.bias, stride=self.scale)
+
+    def interpolate(self, x: Tensor) -> Tensor:
+        """The linear interpolation alone, nothing cropped."""
+        factors: Any = [float(s) for s in self.scale]
+        return F.interpolate(x, scale_factor=factors, mode=_LINEAR[len(factors)], align_corners=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """A U-Net's layers by level, ready for inference; the module they were made from may change or go."""
+
+    shape: UNetShape
+    encoder: tuple[Block, ...]
+    bottom: Block
+    ups: tuple[Up, ...]
+    decoder: tuple[Block, ...]
+    head: Conv
+    dtype: torch.dtype
+    device: torch.device
+    layout: torch.memory_format
+
+    @classmethod
+    def of(cls, network: UNet, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Levels:
+        """The layers of a network in evaluation mode.
+
+        In lower precision batch norm is multiplied into the convolution before it; in single precision it stays a
+        step of its own, since folding alone moves the logits by 1e-6 of the largest.
+        """
+        if network.training:
+            raise UsageError("the network is in training mode", mend="call network.eval() first")
+        if network.norm == "instance":
+            raise UsageError("instance norm needs statistics of the whole volume, which no piece has")
+        layout = memory_format(network.spatial_dims, channels_last)
+
+        def conv(source: nn.Module, norm: nn.Module | None = None, activation: nn.Module | None = None) -> Conv:
+            assert isinstance(source, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            weight, bias = source.weight.detach(), None if source.bias is None else source.bias.detach()
+            scale = _scale(norm)
+            if scale is not None and dtype != torch.float32:
+                weight, bias = _fold(weight, bias, scale)
+                scale = None
+            return Conv(
+                weight.to(dtype).contiguous(memory_format=layout),
+                None if bias is None else bias.to(dtype),
+                tuple(int(p) for p in source.padding),
+                scale,
+                nn.Identity() if activation is None else activation,
+            )
+
+        def block(source: nn.Module) -> Block:
+            assert isinstance(source, ConvBlock)
+            shortcut = source.shortcut if source.residual else None
+            return Block(
+                tuple(conv(u.conv, u.norm, u.activation) for u in source.units),
+                source.residual,
+                None if shortcut is None or isinstance(shortcut, nn.Identity) else conv(shortcut),
+                source.crop,
+                source.activation if source.residual else nn.Identity(),
+            )
+
+        def up(source: nn.Module, level: int) -> Up:
+            scale = network.shape.strides[level]
+            if isinstance(source, LinearUp):
+                mix = None if isinstance(source.conv, nn.Identity) else conv(source.conv)
+                return Up(None, None, mix, scale, source.crop)
+            assert isinstance(source, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+            weight = source.weight.detach().to(dtype).contiguous(memory_format=layout)
+            bias = None if source.bias is None else source.bias.detach().to(dtype)
+            return Up(weight, bias, None, scale, (0,) * len(scale))
+
+        return cls(
+            network.shape,
+            tuple(map(block, network.encoder)),
+            block(network.bottom),
+            tuple(up(layer, level) for level, layer in enumerate(network.ups)),
+            tuple(map(block, network.decoder)),
+            conv(network.head),
+            dtype,
+            network.head.weight.device,
+            layout,
+        )
+
+
+def activate(kind: nn.Module, y: Tensor, into: Tensor) -> Tensor:
+    """An activation, written into a tensor that may be ``y`` itself; ReLU and its leaky kin without another copy."""
+    if isinstance(kind, nn.Identity):
+        return y if into is y else into.copy_(y)
+    if isinstance(kind, nn.ReLU):
+        return torch.clamp_min(y, 0, out=into)
+    if isinstance(kind, nn.LeakyReLU):
+        return torch.ops.aten.leaky_relu.out(y, kind.negative_slope, out=into)  # type: ignore[no-any-return]
+    return into.copy_(kind(y))
+
+
+def _scale(norm: nn.Module | None) -> Scale | None:
+    if not isinstance(norm, _BATCH_NORM):
+        return None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = (None if p is None else p.detach() for p in (norm.weight, norm.bias))
+    return Scale(norm.running_mean, norm.running_var, weight, bias, norm.eps)
+
+
+def _fold(weight: Tensor, bias: Tensor | None, scale: Scale) -> tuple[Tensor, Tensor]:
+    """The convolution that gives what this one and the norm after it give; worked out in double precision."""
+    factor = (scale.var.double() + scale.eps).rsqrt()
+    if scale.weight is not None:
+        factor = factor * scale.weight.double()
+    shift = -scale.mean.double() if bias is None else bias.double() - scale.mean.double()
+    shift = shift * factor
+    if scale.bias is not None:
+        shift = shift + scale.bias.double()
+    return weight.double() * factor.view(-1, *(1,) * (weight.ndim - 1)), shift
