@@ -1,0 +1,134 @@
+"""Checkpoints: the newest whole one comes back, whatever happened to the files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from volseg.engine.checkpoint import INDEX, CheckpointError, Checkpoints
+from volseg.errors import WriteError
+
+
+def state(number: int) -> dict[str, object]:
+    return {"weights": {"a": torch.full((3, 4), float(number))}, "iteration": number, "names": ["x", "y"]}
+
+
+def test_the_newest_comes_back_and_only_so_many_are_kept(tmp_path: Path) -> None:
+    """Tensors, numbers and names survive; older files are gone."""
+    checkpoints = Checkpoints(tmp_path / "run", keep=2)
+    assert checkpoints.load() == (None, [])
+    for number in (1, 2, 3):
+        checkpoints.save(state(number), number)
+    loaded, told = checkpoints.load()
+    assert told == []
+    assert loaded["iteration"] == 3
+    assert loaded["names"] == ["x", "y"]
+    assert torch.equal(loaded["weights"]["a"], torch.full((3, 4), 3.0))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        INDEX,
+        "iteration-000000002.pt",
+        "iteration-000000003.pt",
+    ]
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
+def test_a_damaged_last_checkpoint_falls_back(tmp_path: Path, harm: str) -> None:
+    """Half a file, a flipped bit or no file at all: the one before is taken, and a line says so."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(1), 1)
+    last = checkpoints.save(state(2), 2)
+    data = bytearray(last.read_bytes())
+    if harm == "truncate":
+        last.write_bytes(data[: len(data) // 2])
+    elif harm == "flip":
+        data[len(data) // 2] ^= 1
+        last.write_bytes(data)
+    else:
+        last.unlink()
+    loaded, told = checkpoints.load()
+    assert loaded["iteration"] == 1
+    assert len(told) == 1
+    assert str(last) in told[0]
+
+
+def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path: Path) -> None:
+    """A run whose every checkpoint is damaged does not quietly begin again."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(1), 1).write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+        checkpoints.load()
+    (tmp_path / INDEX).write_text("[{")
+    with pytest.raises(CheckpointError, match=r"index\.json: is damaged"):
+        checkpoints.load()
+
+
+def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:
+    """After a fall-back, saving at an earlier iteration leaves no newer checkpoint to confuse the next resume."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(10), 10)
+    checkpoints.save(state(20), 20)
+    checkpoints.save(state(15), 15)
+    assert [entry.iteration for entry in checkpoints.entries()] == [10, 15]
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    """A pickle that would call something is refused by the loader, whatever its hash."""
+
+    class Call:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (os.mkdir, (str(tmp_path / "canary"),))
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save({"x": Call()}, 1)
+    with pytest.raises(Exception, match=r"[Ww]eights"):
+        checkpoints.load()
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the new one cannot be written, the error says so and the old one is still good."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(1), 1)
+
+    def full(*_: object) -> None:
+        raise WriteError("no space left on the device", where="x")
+
+    monkeypatch.setattr("volseg.engine.checkpoint.write_bytes", full)
+    with pytest.raises(WriteError, match="no space"):
+        checkpoints.save(state(2), 2)
+    assert checkpoints.load()[0]["iteration"] == 1
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from volseg.engine.checkpoint import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    checkpoints.save({"iteration": number, "w": torch.full((256, 1024), float(number))}, number)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_there_is_a_whole_checkpoint(tmp_path: Path) -> None:
+    """SIGKILL while checkpoints are written one after the other: the last one told of, or a later one, loads."""
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        child = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        told = [int(child.stdout.readline()) for _ in range(3 + attempt)]
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        loaded, _ = Checkpoints(folder).load()
+        assert loaded["iteration"] >= told[-1]
+        assert torch.equal(loaded["w"], torch.full((256, 1024), float(loaded["iteration"])))
