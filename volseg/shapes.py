@@ -142,7 +142,8 @@ class NetworkShape(ABC):
 
     def _counted(self, size: Sequence[int]) -> Sequence[int]:
         if len(size) != len(self.axes):
-            raise SizeError(f"a {len(self.axes)}-D network takes {len(self.axes)} sizes, not {_by(size) or 'none'}")
+            sizes = f": {_by(size)}" if size else ""
+            raise SizeError(f"a {len(self.axes)}-D network takes {len(self.axes)} sizes, not {len(size)}{sizes}")
         return size
 
 

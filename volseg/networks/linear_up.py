@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from volseg.networks.blocks import centre_crop, convolution
 
 _MODE = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class LinearUp(nn.Module):
@@ -46,10 +47,13 @@ def interpolate(x: Tensor, stride: Sequence[int]) -> Tensor:
     if all(s & (s - 1) == 0 for s in stride):
         scale = tuple(float(s) for s in stride)
         return F.interpolate(x, scale_factor=scale, mode=_MODE[len(stride)], align_corners=False)
+    layout = _CHANNELS_LAST.get(x.ndim, torch.contiguous_format)
+    if x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+        layout = torch.contiguous_format
     for axis, s in enumerate(stride, start=2):
         if s > 1:
             x = _interpolate_axis(x, axis, s)
-    return x
+    return x.contiguous(memory_format=layout)
 
 
 def _interpolate_axis(x: Tensor, axis: int, stride: int) -> Tensor:
