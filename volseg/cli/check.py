@@ -1,0 +1,59 @@
+"""``volseg check``: every case of a data folder read to the end and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from volseg.cli import console
+
+if TYPE_CHECKING:
+    from volseg.data.judgement import Judgement
+
+
+def check(
+    data: Annotated[Path, typer.Argument(help="A data folder, a file or a CSV.", show_default=False)],
+    recipe: Annotated[
+        Path | None, typer.Option("-r", "--recipe", help="Hold label values against this recipe's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    processes: Annotated[int, typer.Option(help="Cases read at the same time.", min=1)] = 2,
+) -> None:
+    """Read every case to the end and judge it: integrity, geometry, voxels, labels, pairing.
+
+    Exit code 3 when some cases fail. Example: volseg check data/ --recipe configs/acdc_unet3d.yaml
+    """
+    from volseg.data.cohort import find_cases
+    from volseg.data.judgement import judge_all
+    from volseg.recipe import load_recipe
+
+    declared = load_recipe(recipe).labels if recipe else None
+    cohort = find_cases(data)
+    for note in cohort.notes:
+        console.say(note)
+    found = []
+    with console.progress("checking", len(cohort.cases)) as step:
+        for judgement in judge_all(cohort.cases, declared, processes=processes):
+            found.append(judgement)
+            step(judgement.case)
+    bad = sum(not judgement.good for judgement in found)
+    if as_json:
+        console.result_json({"layout": cohort.layout, "cases": [j.to_dict() for j in found], "failed": bad})
+    else:
+        _show(found)
+    console.say(f"{len(found) - bad} of {len(found)} cases are good")
+    if bad:
+        raise typer.Exit(console.SOME_FAILED)
+
+
+def _show(found: Sequence[Judgement]) -> None:
+    rows = []
+    for j in found:
+        verdict = j.error if j.error else "good" + (f" ({'; '.join(j.notes)})" if j.notes else "")
+        shape, spacing = "x".join(map(str, j.shape)), " ".join(f"{s:.4g}" for s in j.spacing)
+        labels = "" if j.labels is None else " ".join(map(str, j.labels[:8])) + (" …" if len(j.labels) > 8 else "")
+        rows.append([j.case, shape, spacing, j.axcodes, labels, verdict])
+    console.result_table(["case", "shape", "spacing mm", "axes", "labels", "verdict"], rows, {"good": "green"})
