@@ -14,7 +14,7 @@ from volseg.recipe.kinds import (
     NotNegativeRange,
     PerAxis,
     Planes,
-    Positive,
+    PositivePerAxis,
     PositiveRange,
     Says,
     Share,
@@ -30,10 +30,12 @@ class Elastic(Section):
     grid: Annotated[CountPerAxis | None, Default("3, unless spacing is given")] = Field(
         None, description="nodes of the coarse grid per axis; this or spacing"
     )
-    spacing: Annotated[Positive, Says("a number above 0")] | None = Field(
-        None, description="distance of the nodes, in the unit; this or grid"
+    spacing: PositivePerAxis | None = Field(
+        None, description="distance of the nodes, in the unit, one for all axes or one per axis; this or grid"
     )
-    std: Positive = Field(10.0, description="standard deviation of the vectors, in the unit")
+    std: PerAxis = Field(
+        10.0, description="standard deviation of the vectors, in the unit, one for all axes or one per axis"
+    )
     unit: Literal["voxels", "mm"] = Field("voxels", description="unit of spacing and std")
     mode: Literal["bspline", "natural"] = Field("bspline", description="cubic interpolation between the nodes")
     locked_borders: bool = Field(False, description="whether the border of the image stays where it is")
@@ -57,11 +59,13 @@ class Spatial(Section):
     shear: NotNegative = Field(0.0, description="largest shear, as displacement per length")
     translation: PerAxis = Field(0.0, description="largest displacement in voxels, one for all axes or one per axis")
     elastic: Elastic | None = Field(None, description="elastic deformation")
-    resampling_order: Literal[1, 3] = Field(
-        1, description="interpolation of images: 1 linear, 3 cubic; masks are nearest"
+    resampling_order: Literal[1, 3] = Field(1, description="interpolation of images: 1 linear, 3 cubic")
+    label_resampling: Literal["nearest", "probability"] = Field(
+        "nearest",
+        description="interpolation of masks; 'probability' takes the most probable class, with smooth borders",
     )
-    outside: Literal["zeros", "border", "reflection"] = Field(
-        "zeros", description="what lies beyond the image, after normalisation"
+    outside: Literal["reflect", "border", "constant"] = Field(
+        "reflect", description="what lies beyond the image: its mirror, its border, or 0"
     )
 
 

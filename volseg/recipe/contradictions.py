@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from volseg.recipe.model import Recipe
 
 Found = Iterator[tuple[Key, str]]
-_LARGEST_HALF = 65504.0
 
 
 def contradictions(recipe: Recipe) -> Found:
@@ -49,6 +48,8 @@ def _labels(recipe: Recipe) -> Found:
         elif value in by_value:
             yield ("labels", "values", name), f"{value} is the value of '{by_value[value]}' already"
         by_value[value] = name
+    if labelling.instances and len(labelling.names) > 1:
+        yield ("labels", "instances"), f"tells the objects of one structure apart, and there are {len(labelling.names)}"
     if not labelling.names:
         yield ("labels", "values"), "no structure besides the background"
     if labelling.ignore in by_value:
@@ -216,8 +217,9 @@ def _spatial(recipe: Recipe) -> Found:
         return
     if elastic.grid is not None and elastic.spacing is not None:
         yield (*place, "elastic", "spacing"), "either spacing or grid, not both"
-    if elastic.grid is not None and not isinstance(elastic.grid, int):
-        yield from _one_per_axis((*place, "elastic", "grid"), elastic.grid, axes, "network.spatial_dims")
+    for name, value in (("grid", elastic.grid), ("spacing", elastic.spacing), ("std", elastic.std)):
+        if isinstance(value, tuple):
+            yield from _one_per_axis((*place, "elastic", name), value, axes, "network.spatial_dims")
 
 
 def _weight_map(recipe: Recipe) -> Found:
@@ -226,16 +228,15 @@ def _weight_map(recipe: Recipe) -> Found:
         return
     if recipe.loss.kind not in ("energy", "dice_energy"):
         yield ("weight_map",), f"only the energy takes a weight map, and loss.kind is '{recipe.loss.kind}'"
-    if recipe.labelling.output == "regions":
-        yield ("weight_map",), "is for channels that exclude each other, and labels.output is 'regions'"
-    if isinstance(weights.class_balance, tuple) and len(weights.class_balance) != recipe.out_channels:
+    classes = ("background", *recipe.labelling.names)
+    if isinstance(weights.class_balance, tuple) and len(weights.class_balance) != len(classes):
         yield (
             ("weight_map", "class_balance"),
-            f"{spell(weights.class_balance)} has {len(weights.class_balance)} entries where {recipe.out_channels} are "
-            f"needed: {', '.join(recipe.class_names)}",
+            f"{spell(weights.class_balance)} has {len(weights.class_balance)} entries where {len(classes)} are needed: "
+            + ", ".join(classes),
         )
-    if recipe.training.precision == "fp16" and weights.w0 > _LARGEST_HALF:
-        yield ("weight_map", "w0"), f"{spell(weights.w0)} overflows with training.precision 'fp16' (at most 65504)"
+    if weights.separate_instances and not recipe.labelling.instances:
+        yield ("weight_map", "separate_instances"), "needs masks that tell objects apart; set labels.instances: true"
 
 
 def _loss(recipe: Recipe) -> Found:
@@ -253,15 +254,8 @@ def _loss(recipe: Recipe) -> Found:
         for name, chosen in (("include_background", loss.include_background), ("batch", loss.batch)):
             if chosen:
                 yield ("loss", name), "is for Dice and IoU, and loss.kind is 'energy'"
-    if recipe.labelling.output == "regions" and loss.kind in ("energy", "dice_energy"):
-        yield ("loss", "kind"), f"'{loss.kind}' is a softmax's, and labels.output is 'regions'; take 'dice' or 'iou'"
-    if recipe.training.precision == "fp16":
-        for name, weight in loss.weights.items():
-            if weight > _LARGEST_HALF:
-                yield (
-                    ("loss", "weights", name),
-                    f"{spell(weight)} overflows with training.precision 'fp16' (at most 65504)",
-                )
+    if recipe.labelling.output == "regions" and loss.include_background:
+        yield ("loss", "include_background"), "there is no background among the channels: labels.output is 'regions'"
     if loss.deep_supervision is not None:
         if not (isinstance(network, UNetNetwork) and network.deep_supervision):
             yield ("loss", "deep_supervision"), "the network has no such outputs; set network.deep_supervision: true"
@@ -287,14 +281,12 @@ def _optimiser(recipe: Recipe) -> Found:
 
 
 def _training(recipe: Recipe) -> Found:
-    training, network = recipe.training, recipe.network
+    training = recipe.training
     if training.validate_every > training.epochs:
         yield (
             ("training", "validate_every"),
             f"{training.validate_every} is never reached: training.epochs is {training.epochs}",
         )
-    if training.sync_batch_norm and (isinstance(network, FCNNetwork) or network.norm != "batch"):
-        yield ("training", "sync_batch_norm"), "the network has no batch normalisation"
 
 
 def _postprocessing(recipe: Recipe) -> Found:

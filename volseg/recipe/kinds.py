@@ -107,6 +107,12 @@ PerAxis = Annotated[
     Discriminator(one_or_list),
     Says("a number of at least 0, or a list of them, one per axis"),
 ]
+PositivePerAxis = Annotated[
+    Annotated[Positive, Tag("<one>")]
+    | Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3), Tag("<list>")],
+    Discriminator(one_or_list),
+    Says("a number above 0, or a list of them, one per axis"),
+]
 CountPerAxis = Annotated[
     Annotated[Annotated[int, Field(ge=2, le=1024)], Tag("<one>")]
     | Annotated[tuple[Annotated[int, Field(ge=2, le=1024)], ...], Field(min_length=2, max_length=3), Tag("<list>")],

@@ -37,6 +37,11 @@ class Labelling(Section):
         Frozen,
         Says("a mapping of structure names to mask values"),
     ] = Field(description="structure names and the values their voxels hold in a mask; background is 0 and implied")
+    instances: bool = Field(
+        False,
+        description="whether training masks tell objects apart: one value per object of the only structure, "
+        "whatever that structure's own value",
+    )
     ignore: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="mask value of voxels without truth, left out of the loss and of every measure"
     )

@@ -24,6 +24,9 @@ class Loss(Section):
         default_factory=FrozenDict,
         description="weight of each structure, and of background; 1 where none is given",
     )
+    normalise: Literal["weights", "voxels", "sum"] = Field(
+        "weights", description="what the energy's sum is divided by: the sum of weights, the number of voxels, nothing"
+    )
     include_background: bool = Field(False, description="whether Dice and IoU count the background as a class")
     batch: bool = Field(False, description="whether Dice and IoU are taken over the whole batch, not sample by sample")
     deep_supervision: Annotated[

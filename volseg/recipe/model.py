@@ -159,6 +159,20 @@ class Recipe(Section):
         return ("background", *self.labelling.names)
 
     @property
+    def class_values(self) -> tuple[tuple[int, ...], ...]:
+        """The mask values that each output channel covers."""
+        labels = self.labels
+        if self.labelling.output == "regions":
+            return tuple(tuple(labels[part].value for part in parts) for parts in self.labelling.regions.values())
+        return ((0,), *((value,) for value in labels.values))
+
+    @property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """The loss's weight of each output channel; none where all are alike."""
+        weights = self.loss.weights
+        return tuple(weights.get(name, 1.0) for name in self.class_names) if weights else None
+
+    @property
     def activation(self) -> str:
         """What turns the output into probabilities: channels that exclude each other, or not."""
         return "sigmoid" if self.labelling.output == "regions" else "softmax"

@@ -32,7 +32,7 @@ class Training(Section):
         Discriminator(_form),
         Says("'auto', true or false"),
     ] = Field("auto", description="memory layout with channels last; 'auto' is what a probe finds faster")
-    sync_batch_norm: bool = Field(False, description="whether batch statistics are shared between several GPUs")
+    sync_batch_norm: bool = Field(False, description="whether batch normalisation takes its statistics over all GPUs")
     seed: Seed = Field(0, description="all randomness is a function of it, the epoch, the case and the operation")
     cache: Literal["memory", "disk", "device"] | None = Field(
         "memory", description="where preprocessed cases are kept between epochs"
