@@ -1,0 +1,102 @@
+"""What the tables of bad inputs share: NIfTI files made to order, and the two verdicts a case can ask for."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from volseg.errors import VolsegError
+from volseg.io import Volume, read_volume
+
+AFFINE = np.array([[-0.8, 0, 0, 90.5], [0, 0.8, 0, -126.25], [0, 0, 2.5, -72], [0, 0, 0, 1]], dtype=np.float32)
+
+
+def _bytes(array: Any = None, *, affine: Any = AFFINE, version: int = 1, order: str = "<", **fields: Any) -> bytes:
+    """A NIfTI file. ``affine`` goes into sform and qform (None: into neither); ``fields`` overwrite header fields."""
+    array = voxels() if array is None else np.asarray(array)
+    header = (nib.Nifti1Header if version == 1 else nib.Nifti2Header)(endianness=order)
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    header["vox_offset"] = 352 if version == 1 else 544
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["xyzt_units"] = 2
+    header["pixdim"][1:4] = AFFINE[[0, 1, 2], [0, 1, 2]] * [-1, 1, 1]
+    if affine is not None:
+        header.set_qform(affine, code=1)
+        header.set_sform(affine, code=1)
+    for name, value in fields.items():
+        header[name] = value
+    ordered = array.astype(array.dtype.newbyteorder(order))
+    return bytes(header.binaryblock) + bytes(4) + ordered.tobytes(order="F")
+
+
+def voxels() -> Any:
+    return np.random.default_rng(7).integers(-900, 900, (6, 5, 4)).astype(np.int16)
+
+
+@pytest.fixture
+def nifti_bytes() -> Callable[..., bytes]:
+    return _bytes
+
+
+@pytest.fixture
+def image() -> Any:
+    """The voxels of a NIfTI file that is made without any of its own."""
+    return voxels()
+
+
+@pytest.fixture
+def affine() -> Any:
+    """Its affine."""
+    return AFFINE.astype(np.float64)
+
+
+@pytest.fixture
+def nifti(tmp_path: Path) -> Callable[..., Path]:
+    """Make a file: ``nifti("name.nii.gz", array, field=value)``."""
+
+    def make(name: str = "case.nii.gz", array: Any = None, **fields: Any) -> Path:
+        data = _bytes(array, **fields)
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(data, mtime=0) if name.endswith("gz") else data)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """Assert that a file is refused with exactly this line: the path, the cause, the mend."""
+
+    def check(path: Path, line: str, read: Callable[..., Any] = read_volume, **options: Any) -> None:
+        with pytest.raises(VolsegError) as caught:
+            read(path, **options)
+        assert str(caught.value) == f"{path}: {line}"
+        assert "\n" not in str(caught.value)
+
+    return check
+
+
+@pytest.fixture
+def accepted() -> Callable[..., Volume]:
+    """Assert that a file is read with exactly these voxels, this affine and these notes."""
+
+    def check(
+        path: Path, array: Any, affine: Any = AFFINE, notes: tuple[str, ...] = (),
+        read: Callable[..., Volume] = read_volume, **options: Any,
+    ) -> Volume:  # fmt: skip
+        volume = read(path, **options)
+        assert volume.array.shape == np.shape(array)
+        assert np.array_equal(volume.array, array)
+        assert volume.array.dtype.isnative
+        assert np.allclose(volume.grid.affine, affine, rtol=1e-6, atol=1e-6)
+        assert volume.notes == notes
+        return volume
+
+    return check
