@@ -1,0 +1,209 @@
+"""From logits to labels as pieces of them arrive: full-size logits never exist.
+
+Where the network's grid is not the image's, logits are interpolated to the image's own grid and only then decided,
+a few rows at a time; the result is that of doing it on the whole at once, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from volseg.errors import NonFiniteError, UsageError
+from volseg.inference.tiling import Box
+from volseg.labels import smallest_unsigned
+from volseg.transforms.regrid import Order, axis_weights, regrid_axis
+
+Piece = tuple[Box, Tensor]
+"""Where a piece lies, and its channels: (channels, *box.shape)."""
+
+# rows are interpolated and decided a few at a time; more than this many values at once gain nothing
+_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How channels become a label.
+
+    Attributes:
+        values: the label value of each channel; for ``argmax`` the background is a channel too.
+        kind: ``argmax``: the largest channel wins, the first of equals. ``threshold``: channels may overlap, and each
+            voxel takes the value of the last channel above 0 (a probability above one half), or 0.
+        given: ``logits``, or ``probabilities`` where several predictions were averaged.
+    """
+
+    values: tuple[int, ...]
+    kind: Literal["argmax", "threshold"] = "argmax"
+    given: Literal["logits", "probabilities"] = "logits"
+    dtype: np.dtype[np.unsignedinteger] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.values or min(self.values) < 0:
+            raise UsageError(f"label values {self.values} decide nothing")
+        object.__setattr__(self, "dtype", smallest_unsigned(max(self.values)))
+
+    def decide(self, channels: Tensor) -> npt.NDArray[np.unsignedinteger]:
+        """The label of each voxel of (channels, *spatial)."""
+        if len(channels) != len(self.values):
+            raise UsageError(f"{len(channels)} channels cannot be told by {len(self.values)} label values")
+        values = np.asarray(self.values, dtype=self.dtype)
+        if self.kind == "argmax":
+            return np.asarray(values[channels.argmax(dim=0).cpu().numpy()])
+        border = 0.0 if self.given == "logits" else 0.5
+        last = torch.zeros(channels.shape[1:], dtype=torch.uint8, device=channels.device)
+        for index, channel in enumerate(channels):
+            last.masked_fill_(channel > border, index + 1)
+        return np.asarray(np.concatenate([[0], values]).astype(self.dtype)[last.cpu().numpy()])
+
+    def probabilities(self, channels: Tensor) -> Tensor:
+        """The channels as probabilities."""
+        if self.given == "probabilities":
+            return channels
+        return channels.softmax(dim=0) if self.kind == "argmax" else channels.sigmoid()
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """Labels and, where asked for, the probability of each channel in steps of 1/255."""
+
+    labels: npt.NDArray[np.unsignedinteger]
+    probabilities: npt.NDArray[np.uint8] | None
+
+
+def decide(
+    pieces: Iterable[Piece],
+    shape: Sequence[int],
+    decision: Decision,
+    *,
+    onto: Sequence[int] | None = None,
+    order: Order = "linear",
+    keep_probabilities: bool = False,
+) -> Decided:
+    """The labels of an image of ``onto`` voxels from the logits on a grid of ``shape``, the same field of view.
+
+    Args:
+        pieces: each voxel once; rows along one axis in order, or tiles with the first axis slowest.
+        shape: the network's grid.
+        decision: how channels become labels.
+        onto: the image's grid; none is the network's.
+        order: how logits are interpolated between the two.
+        keep_probabilities: whether to keep probabilities too, a byte for each channel and voxel.
+
+    Raises:
+        NonFiniteError: if any logit is NaN or infinite.
+    """
+    shape = tuple(shape)
+    target = shape if onto is None else tuple(onto)
+    interpolated: _Interpolated | None = None
+    labels = np.zeros(target, dtype=decision.dtype)
+    probabilities = np.zeros((len(decision.values), *target), dtype=np.uint8) if keep_probabilities else None
+
+    def take(where: tuple[slice, ...], channels: Tensor) -> None:
+        labels[where] = decision.decide(channels)
+        if probabilities is not None:
+            shares = decision.probabilities(channels).mul(255).round_().to(torch.uint8)
+            probabilities[(slice(None), *where)] = shares.cpu().numpy()
+
+    for axis, start, rows in _layers(_finite(pieces), shape):
+        if target == shape:
+            for first, channels in _chunks(rows, axis):
+                take(_at(axis, start + first, start + first + channels.shape[axis + 1], len(shape)), channels)
+            continue
+        if interpolated is None:
+            interpolated = _Interpolated(axis, shape, target, order)
+        for first, channels in interpolated.put(rows):
+            take(_at(axis, first, first + channels.shape[axis + 1], len(shape)), channels)
+    return Decided(labels, probabilities)
+
+
+def _finite(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    for box, channels in pieces:
+        # the sum is finite only if every term is; twice as fast as a mask, and an overflow is no result either
+        if not bool(torch.isfinite(channels.sum(dtype=torch.float64))):
+            raise NonFiniteError(
+                f"the network gave NaN or infinity between voxels {box.start} and {box.stop}",
+                mend="check the weights, or predict in float32",
+            )
+        yield box, channels
+
+
+def _layers(pieces: Iterable[Piece], shape: tuple[int, ...]) -> Iterator[tuple[int, int, Tensor]]:
+    """Pieces as complete rows: the axis that rows follow, the first row, the rows. Tiles are put together first."""
+    axis: int | None = None
+    layer: Tensor | None = None
+    start = stop = missing = 0
+    for box, channels in pieces:
+        short = [a for a, (n, size) in enumerate(zip(box.shape, shape, strict=True)) if n < size]
+        if axis is None:
+            axis = short[0] if len(short) == 1 else 0
+        if not set(short) - {axis}:
+            yield axis, box.start[axis], channels
+            continue
+        if layer is None:
+            start, stop = box.start[axis], box.stop[axis]
+            across = (*shape[:axis], stop - start, *shape[axis + 1 :])
+            layer = channels.new_empty((len(channels), *across))
+            missing = int(np.prod(across))
+        inside = list(box.slices)
+        inside[axis] = slice(box.start[axis] - start, box.stop[axis] - start)
+        layer[(slice(None), *inside)] = channels
+        missing -= box.size
+        if missing == 0:
+            yield axis, start, layer
+            layer = None
+
+
+class _Interpolated:
+    """Rows on the image's grid from rows on the network's, as far as those that came suffice.
+
+    Axes are interpolated in their order, whichever of them the rows follow, so that every plan gives the same bits.
+    """
+
+    def __init__(self, axis: int, shape: tuple[int, ...], target: tuple[int, ...], order: Order) -> None:
+        self.axis = axis
+        self.weights = [axis_weights(n, m, order) for n, m in zip(shape, target, strict=True)]
+        self.across = int(np.prod(target)) // target[axis]
+        self.rows = target[axis]
+        self.held: Tensor | None = None
+        self.offset = 0  # the first row held
+        self.next = 0  # the next row to give
+
+    def put(self, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Take the next rows of the network's grid; give the image's rows known now, and where they start."""
+        dim = self.axis + 1
+        for before in range(self.axis):
+            rows = regrid_axis(rows, before + 1, self.weights[before])
+        self.held = rows if self.held is None else torch.cat([self.held, rows], dim=dim)
+        known = self.offset + self.held.shape[dim]
+        weights = self.weights[self.axis]
+        step = max(1, _CHUNK // (len(rows) * self.across))
+        ready = int(np.searchsorted(weights.indices.max(axis=1), known))
+        for first in range(self.next, ready, step):
+            last = min(first + step, ready)
+            low, high = weights.reads(first, last)
+            part = self.held.narrow(dim, low - self.offset, high - low)
+            part = regrid_axis(part, dim, weights, rows=(first, last), offset=low)
+            for after in range(self.axis + 1, len(self.weights)):
+                part = regrid_axis(part, after + 1, self.weights[after])
+            yield first, part
+        self.next = ready
+        if ready < self.rows:
+            needed = min(weights.reads(ready, ready + 1)[0], known - 1)
+            self.held = self.held.narrow(dim, needed - self.offset, known - needed).clone()
+            self.offset = needed
+
+
+def _chunks(rows: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:
+    step = max(1, _CHUNK // max(1, rows.numel() // rows.shape[axis + 1]))
+    for first in range(0, rows.shape[axis + 1], step):
+        yield first, rows.narrow(axis + 1, first, min(step, rows.shape[axis + 1] - first))
+
+
+def _at(axis: int, start: int, stop: int, ndim: int) -> tuple[slice, ...]:
+    return tuple(slice(start, stop) if a == axis else slice(None) for a in range(ndim))
