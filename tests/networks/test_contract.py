@@ -93,6 +93,20 @@ def test_torch_export_keeps_the_values(network: UNet | FCN) -> None:
         torch.testing.assert_close(program.module()(x), network(x), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["2d", "2d valid no norm", "fcn 32s"])
+def test_torch_export_takes_sizes_of_its_own(kind: str) -> None:
+    """Exported with free sizes and batch, the program gives the network's output for another size."""
+    network = NETWORKS[kind]().eval()
+    size = network.shape.next_valid((50, 70))
+    x = torch.randn(2, network.in_channels, *size)
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    program = torch.export.export(network, (x,), dynamic_shapes={"x": free})
+    other = torch.randn(3, network.in_channels, size[0], size[1] + 2 * network.shape.total_stride[1])
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(other), network(other), rtol=0, atol=1e-4)
+
+
 # torch's own exporter walks its graph with a check that torch itself has deprecated
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
 def test_onnx_keeps_the_values(network: UNet | FCN, tmp_path: Path) -> None:

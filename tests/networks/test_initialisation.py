@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,15 +31,19 @@ def fans(network: nn.Module) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "network",
+    "build",
     [
-        UNet(2, 1, 2, channels=(16, 32, 64), kernel_sizes=[(1, 3), 3, 5], strides=[(1, 2), 2], padding="valid"),
-        UNet(3, 2, 3, channels=((8, 16), (16, 32)), up_keeps_channels=True, residual=True, deep_supervision=True),
-        UNet(2, 1, 2, channels=(16, 32, 64), upsample="linear", norm=None),
+        lambda: UNet(2, 1, 2, channels=(16, 32, 64), kernel_sizes=[(1, 3), 3, 5], strides=[(1, 2), 2], padding="valid"),
+        lambda: UNet(
+            3, 2, 3, channels=((8, 16), (16, 32)), up_keeps_channels=True, residual=True, deep_supervision=True
+        ),
+        lambda: UNet(2, 1, 2, channels=(16, 32, 64), upsample="linear", norm=None),
     ],
 )
-def test_every_layer_starts_with_a_deviation_of_sqrt_2_over_n(network: UNet) -> None:
+def test_every_layer_starts_with_a_deviation_of_sqrt_2_over_n(build: Callable[[], UNet]) -> None:
     """The weights are Gaussian with standard deviation sqrt(2 / N), N the incoming nodes, and the biases are zero."""
+    torch.manual_seed(1)
+    network = build()
     layers = dict(network.named_modules())
     for name, fan in fans(network).items():
         weight, bias = layers[name].weight, layers[name].bias
@@ -53,6 +58,7 @@ def test_every_layer_starts_with_a_deviation_of_sqrt_2_over_n(network: UNet) -> 
 
 def test_the_whole_of_a_large_layer_is_gaussian() -> None:
     """A large layer's weights have the tails of a Gaussian: 31.7 % beyond one deviation, 0.27 % beyond three."""
+    torch.manual_seed(2)
     weight = UNet(2, 1, 2, channels=(64, 128)).bottom.units[1].conv.weight / math.sqrt(2 / (128 * 9))
     assert (weight.abs() > 1).float().mean().item() == pytest.approx(0.3173, abs=0.01)
     assert (weight.abs() > 3).float().mean().item() == pytest.approx(0.0027, abs=0.001)
