@@ -88,14 +88,17 @@ def test_no_amplitude_changes_nothing(case, mode):
 def test_labels_hold_only_what_they_held():
     """In 10,000 random cases no label holds a value that it did not hold before."""
     random = np.random.default_rng(5)
-    for turn in range(10_000):
+    for turn in range(2_500):
         shape = tuple(random.integers(1, 7, size=2 + turn % 2))
-        label = torch.as_tensor(random.choice([0, 3, 7, 200], size=(1, *shape)).astype(np.uint8))
+        labels = torch.as_tensor(random.choice([0, 3, 7, 200], size=(4, *shape)).astype(np.uint8))
         deformation = GridElastic(grid=2, std=3.0, folding="allow").draw(random, shape)
-        mode = "probability" if turn % 5 == 0 else "nearest"
-        moved = warp(label, deformation.coordinate_map(), mode=mode, padding="border" if turn % 3 else "reflect")
-        assert moved.dtype == label.dtype
-        assert set(moved.unique().tolist()) <= set(label.unique().tolist())
+        mapping, padding = deformation.coordinate_map(), "border" if turn % 3 else "reflect"
+        moved = warp(labels, mapping, mode="nearest", padding=padding)
+        if turn % 10 == 0:
+            moved[:2] = torch.cat([warp(one[None], mapping, mode="probability", padding=padding) for one in labels[:2]])
+        assert moved.dtype == labels.dtype
+        for before, after in zip(labels.numpy(), moved.numpy(), strict=True):  # four cases at a time
+            assert np.isin(after, before).all()
 
 
 def test_image_and_label_stay_aligned(case):

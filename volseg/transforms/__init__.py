@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from volseg.transforms.coordinates import CoordinateMap
 from volseg.transforms.elastic import Deformation, GridElastic, RandGridElasticd
+from volseg.transforms.instances import SeparateInstancesd, components, separate
+from volseg.transforms.mirror import MirrorPadd, mirror_pad
 from volseg.transforms.randomness import generator, reseed
 from volseg.transforms.resample import warp, warp_batch
+from volseg.transforms.weight_map import BorderWeightMapd, border_weights, class_weights, weight_map
 
 __all__ = [
+    "BorderWeightMapd",
     "CoordinateMap",
     "Deformation",
     "GridElastic",
+    "MirrorPadd",
     "RandGridElasticd",
+    "SeparateInstancesd",
+    "border_weights",
+    "class_weights",
+    "components",
     "generator",
+    "mirror_pad",
     "reseed",
+    "separate",
     "warp",
     "warp_batch",
+    "weight_map",
 ]

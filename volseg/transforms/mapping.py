@@ -74,7 +74,12 @@ class Images:
         """One key's tensor through a map, its metadata kept."""
         plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
         moved = warp(plain, mapping, mode=self.mode[key], padding=self.padding[key], fill=self.fill[key])
-        return MetaTensor(moved).copy_meta_from(tensor) if isinstance(tensor, MetaTensor) else moved
+        return self.like(moved, tensor)
+
+    @staticmethod
+    def like(made: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        """A plain tensor with the metadata of the one that it was made from."""
+        return MetaTensor(made).copy_meta_from(source) if isinstance(source, MetaTensor) else made
 
 
 def _per_key(value: Any, keys: Sequence[Hashable], name: str) -> tuple[Any, ...]:
