@@ -26,6 +26,8 @@ def write_labels(
     grid: Grid,
     labels: Labels | None = None,
     like: Volume | None = None,
+    *,
+    dtype: npt.DTypeLike | None = None,
 ) -> None:
     """Write a label map in the smallest unsigned type that holds its labels.
 
@@ -35,6 +37,7 @@ def write_labels(
         grid: where the voxels are.
         labels: the declared labels; other values are refused, and the type holds all of them, present or not.
         like: the volume that was segmented; its header is followed so that the affine stays equal to the bit.
+        dtype: an integer type to write instead of the smallest; labels that it does not hold are refused.
 
     Raises:
         LabelError: if a value is no label.
@@ -46,8 +49,10 @@ def write_labels(
         raise LabelError(f"negative label value {values[0]}", where=path)
     if labels is not None:
         labels.check(values, where=path)
-    dtype = labels.dtype if labels is not None else smallest_unsigned(values[-1] if values else 0)
-    _write(Path(path), whole.astype(dtype, copy=False), grid, like)
+    kind = labels.dtype if labels is not None else smallest_unsigned(values[-1] if values else 0)
+    if dtype is not None:
+        kind = _holding(np.dtype(dtype), values, path)
+    _write(Path(path), whole.astype(kind, copy=False), grid, like)
 
 
 def write_volume(path: str | os.PathLike[str], array: npt.NDArray[Any], grid: Grid, like: Volume | None = None) -> None:
@@ -87,6 +92,14 @@ def _write(path: Path, array: npt.NDArray[Any], grid: Grid, like: Volume | None)
         from volseg.io import picture
 
         picture.write(path, array)
+
+
+def _holding(dtype: np.dtype[Any], values: list[int], path: object) -> np.dtype[Any]:
+    if dtype.kind not in "iu":
+        raise UsageError(f"labels are written as integers, not {dtype}", where=path)
+    if values and values[-1] > np.iinfo(dtype).max:
+        raise LabelError(f"the label value {values[-1]} does not fit {dtype}", where=path, mend="choose a wider type")
+    return dtype
 
 
 def _facts(like: Volume | None, grid: Grid) -> Mapping[str, Any] | None:
