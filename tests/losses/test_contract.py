@@ -162,3 +162,29 @@ def test_metatensor(make, case):
     loss = make()(MetaTensor(logits), MetaTensor(target), MetaTensor(weight))
     assert type(loss) is torch.Tensor
     assert loss.item() == make()(logits, target, weight).item()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("autocast", [False, True])
+def test_cuda(make, case, autocast):
+    """On the device, under automatic mixed precision too, the loss and its gradient are the processor's."""
+    logits, target, weight = (x.float() if x.is_floating_point() else x for x in case((16, 16)))
+    logits.requires_grad_()
+    expected = make()(logits, target, weight)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    there = logits.detach().cuda().requires_grad_()
+    with torch.autocast("cuda", enabled=autocast):
+        loss = make().cuda()(there, target.cuda(), weight.cuda())
+    loss.backward()
+    torch.testing.assert_close(loss.cpu(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(there.grad.cpu(), gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast(make, case, dtype):
+    """Automatic mixed precision does not reach into the loss."""
+    logits, target, weight = case()
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = make()(logits.float(), target, weight)
+    assert mixed.item() == make()(logits.float(), target, weight).item()

@@ -76,7 +76,8 @@ def energy(logits: Tensor, truth: Truth, class_weights: Tensor | None, normalise
         terms = F.cross_entropy(logits, truth.classes, reduction="none").unsqueeze(1)
         factor = None if class_weights is None else class_weights.to(logits.dtype)[truth.classes].unsqueeze(1)
     else:
-        terms = F.binary_cross_entropy_with_logits(logits, truth.channels(logits.shape[1]).to(logits), reduction="none")
+        assert truth.regions is not None
+        terms = F.binary_cross_entropy_with_logits(logits, truth.regions.to(logits), reduction="none")
         spread = [1, -1, *[1] * (logits.ndim - 2)]
         factor = None if class_weights is None else class_weights.to(logits.dtype).view(spread)
     weight = truth.weight if factor is None else truth.weight * factor

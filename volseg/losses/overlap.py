@@ -78,12 +78,12 @@ def soft_overlap(
     probabilities: Tensor, truth: Truth, first: int, *, jaccard: bool, batch: bool, smooth: float
 ) -> Tensor:
     """One minus the soft overlap of the channels from ``first`` on, mean over channels and labelled samples."""
-    channels = truth.channels(probabilities.shape[1])[:, first:].to(probabilities)
     labelled = (truth.weight > 0).to(probabilities)
-    predicted = probabilities[:, first:] * labelled
+    channels = truth.channels(probabilities.shape[1], labelled)[:, first:]
+    predicted = probabilities[:, first:]
     axes = list(range(2, probabilities.ndim))
     both = (predicted * channels).sum(axes)
-    either = predicted.sum(axes) + (channels * labelled).sum(axes)
+    either = (predicted if truth.complete else predicted * labelled).sum(axes) + channels.sum(axes)
     seen = labelled.sum(axes) > 0  # [B, 1]
     if batch:
         both, either, seen = (x.sum(0, keepdim=True) for x in (both, either, seen))

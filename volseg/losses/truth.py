@@ -45,6 +45,7 @@ class Reading:
         expected = channels if self.sigmoid and self.regions is None else 1
         target = _onto(logits, target, expected, "target")
         known = _known(target, self.ignore)
+        complete = weight is None and self.ignore is None
         if weight is None:
             weight = known.to(accumulating(logits.dtype))
         else:
@@ -54,10 +55,10 @@ class Reading:
             weight = torch.where(known, weight, 0)
         if self.regions is not None:
             parts = [torch.isin(target, target.new_tensor(values)) for values in self.regions]
-            return Truth(None, torch.cat(parts, dim=1), weight)
+            return Truth(None, torch.cat(parts, dim=1), weight, complete)
         if self.sigmoid:
-            return Truth(None, torch.where(known, target, 0), weight)
-        return Truth(_classes(target, known, channels), None, weight)
+            return Truth(None, torch.where(known, target, 0), weight, complete)
+        return Truth(_classes(target, known, channels), None, weight, complete)
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,16 @@ class Truth:
     #: [B, 1, *S]; 0 means unlabelled
     weight: Tensor
 
-    def channels(self, count: int) -> Tensor:
-        """[B, C, *S]: the regions, or the classes one-hot."""
+    #: nothing is unlabelled, known without looking: neither weights nor an ignore value were given
+    complete: bool = False
+
+    def channels(self, count: int, labelled: Tensor) -> Tensor:
+        """[B, C, *S]: the regions, or the classes one-hot, as 0 and 1; all 0 where ``labelled`` is."""
         if self.classes is None:
             assert self.regions is not None
-            return self.regions
-        values = torch.arange(count, device=self.classes.device).view(1, count, *[1] * (self.classes.ndim - 1))
-        return self.classes.unsqueeze(1) == values
+            return self.regions * labelled
+        shape = (len(labelled), count, *labelled.shape[2:])
+        return labelled.new_zeros(shape).scatter_(1, self.classes.unsqueeze(1), labelled)
 
 
 def accumulating(dtype: torch.dtype) -> torch.dtype:
