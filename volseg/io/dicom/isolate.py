@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import volseg
-from volseg.errors import MemoryLimitError, MissingExtra, UsageError, VolsegError, VolumeError
+from volseg.errors import GridMismatch, MissingExtra, UsageError, VolsegError, VolumeError
 
 #: how the child is started; it must not pick up modules from the folder it happens to run in (-P)
 COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "volseg.io.dicom.worker")
@@ -37,7 +37,7 @@ LONGEST_ANSWER = 64 * MEBIBYTE
 
 # Only these can come back from the child, by name.
 _ERRORS: dict[str, type[VolsegError]] = {
-    kind.__name__: kind for kind in (VolumeError, UsageError, MissingExtra, MemoryLimitError, VolsegError)
+    kind.__name__: kind for kind in (VolumeError, UsageError, GridMismatch, MissingExtra, VolsegError)
 }
 
 

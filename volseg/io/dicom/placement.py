@@ -23,7 +23,7 @@ DRIFT = 0.5
 # Direction cosines must be unit vectors at right angles to this accuracy.
 ORTHONORMAL = 1e-3
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def place(planes: Sequence[Plane], where: str) -> Placement:
     affine[:3, 1] = cosines[1] * spacing[0]
     affine[:3, 2] = step
     affine[:3, 3] = positions[0]
-    return Placement(tuple(planes[i] for i in order), _LPS_TO_RAS @ affine + 0.0, tuple(notes))
+    return Placement(tuple(planes[i] for i in order), LPS_TO_RAS @ affine + 0.0, tuple(notes))
 
 
 def _judge(
