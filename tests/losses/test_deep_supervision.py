@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from volseg.errors import SizeError, UsageError
-from volseg.losses import DeepSupervisionLoss, EnergyLoss
+from volseg.losses import DeepSupervisionLoss, DiceEnergyLoss, EnergyLoss
 from volseg.losses.deep_supervision import nearest
+from volseg.networks import UNet
 
 
 def test_weights_halve(case):
@@ -73,3 +74,16 @@ def test_nearest_keeps_values(dtype):
     assert torch.equal(nearest(tensor, (3, 4)).double(), peer)
     with pytest.raises(SizeError, match="finer than its target"):
         nearest(tensor, (8, 4))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_network(padding):
+    """The outputs of a network, padded or not, meet a target of its input's size, and every level learns."""
+    torch.manual_seed(0)
+    net = UNet(2, 1, 2, channels=(2, 4, 4, 8), padding=padding, deep_supervision=True, norm=None)
+    size = tuple(axis.next_valid(100) for axis in net.shape.axes)
+    image = torch.rand(1, 1, *size)
+    target = (image > 0.5).long()
+    loss = DeepSupervisionLoss(DiceEnergyLoss(), strides=[1, 2, 4] if padding == "valid" else None)
+    loss(net(image), target).backward()
+    assert all(p.grad is not None and p.grad.any() for p in net.parameters() if p.ndim > 1)
