@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from volseg import __version__
-from volseg.cli import console, doctor, phantom
+from volseg.cli import check, console, doctor, phantom
 from volseg.errors import RecipeError, UsageError, VolsegError
 
 app = typer.Typer(
@@ -21,12 +21,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.result(version_line())
+        raise typer.Exit
+
+
 @app.callback()
 def frame(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on the way.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what may be wrong.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and what it stands on.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and what it stands on."
+        ),
+    ] = False,
 ) -> None:
     """Take the options that stand before the verb."""
     if verbose and quiet:
@@ -35,13 +46,11 @@ def frame(
         console.Level.VERBOSE if verbose else console.Level.QUIET if quiet else console.Level.NORMAL
     )
     console.settings.debug = debug
-    if version:
-        console.result(version_line())
-        raise typer.Exit
 
 
 app.command()(doctor.doctor)
 app.command()(phantom.phantom)
+app.command()(check.check)
 
 
 def version_line() -> str:
@@ -70,5 +79,5 @@ def main() -> None:
         sys.exit(console.FAILED)
     except BrokenPipeError:
         # the reader of our output went away (`volseg … | head`): nothing is wrong, and there is nobody to tell
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(console.FAILED)

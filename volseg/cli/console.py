@@ -79,17 +79,22 @@ def result_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None
 ) -> None:
     """Print a result as a table: ruled on a terminal, plain and never cut when piped; ``styles`` colours cells."""
+    console = _rich(stderr=False)
+    if not console.is_terminal:
+        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        for row in (columns, *rows):
+            result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console = _rich(stderr=False)
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=not console.is_terminal)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
-    console.print(table, crop=False)
+    console.print(table)
 
 
 @contextmanager

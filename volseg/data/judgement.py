@@ -40,7 +40,7 @@ class Judgement:
 def judge(case: Case, declared: Labels | None = None) -> Judgement:
     """Read a case whole and hold its parts against each other."""
     try:
-        channels = [read_volume(path) for path in case.images]
+        channels = [read_volume(path, frame=case.frame) for path in case.images]
         first = channels[0]
         for path, channel in zip(case.images[1:], channels[1:], strict=True):
             first.grid.require_same(channel.grid, where=path, what=f"this channel and {case.images[0].name}")

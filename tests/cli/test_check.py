@@ -1,0 +1,75 @@
+"""``volseg check``: what a person sees of a good cohort, of a damaged one, and of none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from volseg.geometry import Grid
+from volseg.io import read_volume, write_labels, write_volume
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, volseg) -> Path:
+    folder = tmp_path / "hearts"
+    assert volseg("phantom", "-o", folder, "--kind", "heart", "-n", 2, "--seed", 3, "--size", 96).returncode == 0
+    return folder
+
+
+def test_a_good_cohort_is_a_table_and_exit_0(cohort: Path, volseg) -> None:
+    """Every case with its shape, spacing, orientation, labels and verdict; the count on stderr."""
+    run = volseg("check", cohort)
+    assert run.returncode == 0
+    header, *rows = run.stdout.splitlines()
+    assert header.split() == ["case", "shape", "spacing", "mm", "axes", "labels", "verdict"]
+    assert len(rows) == 4
+    assert all(row.endswith("good") and "0 1 2 3" in row for row in rows)
+    assert run.stderr.splitlines()[-1] == "4 of 4 cases are good"
+
+
+def test_json_is_pure_and_failures_are_exit_3(cohort: Path, volseg) -> None:
+    """A flipped bit, a label map elsewhere and a foreign label: three bad cases, each with its reason; one is good."""
+    images = sorted(p for p in cohort.rglob("*.nii.gz") if "_gt" not in p.name)
+    truths = sorted(cohort.rglob("*_gt.nii.gz"))
+    data = bytearray(images[0].read_bytes())
+    data[len(data) // 2] ^= 4
+    images[0].write_bytes(data)
+    label = read_volume(truths[1])
+    affine = label.grid.affine.copy()
+    affine[0, 3] += 9
+    write_labels(truths[1], label.array, Grid(label.grid.shape, affine))
+    label = read_volume(truths[2])
+    write_labels(truths[2], np.where(label.array == 3, 9, label.array), label.grid)
+    recipe = Path(__file__).parents[2] / "configs" / "heart_unet3d.yaml"
+    run = volseg("check", cohort, "--json", "--recipe", recipe)
+    assert run.returncode == 3
+    found = json.loads(run.stdout)
+    assert found["failed"] == 3
+    errors = {case["case"]: case["error"] for case in found["cases"]}
+    assert list(errors.values())[3] is None
+    damaged, elsewhere, foreign = list(errors.values())[:3]
+    assert str(images[0]) in damaged
+    assert "lie 9 mm apart" in elsewhere
+    assert foreign == f"{truths[2]}: holds the label value 9, declared are 0, 1, 2, 3"
+    assert "Traceback" not in run.stderr
+
+
+def test_a_folder_without_images_is_one_line(tmp_path: Path, volseg) -> None:
+    """Nothing to check is an error with the mend, exit 1."""
+    run = volseg("check", tmp_path)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert len(run.stderr.splitlines()) == 1
+    assert "holds no image" in run.stderr
+
+
+def test_notes_stand_beside_the_verdict(tmp_path: Path, volseg) -> None:
+    """What a careful reader would tell is told, and the case is still good."""
+    grid = Grid.from_spacing((8, 9, 10), (1.0, 1.0, 2.0))
+    write_volume(tmp_path / "flat.nii.gz", np.full(grid.shape, 7, np.int16), grid)
+    run = volseg("check", tmp_path)
+    assert run.returncode == 0
+    assert "good (" in run.stdout

@@ -1,0 +1,65 @@
+"""Judging cases: in processes of their own, in order, none lost when one dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from volseg.data import judgement
+from volseg.data.cohort import Case, find_cases
+from volseg.data.judgement import judge, judge_all
+from volseg.geometry import Grid
+from volseg.io import write_labels, write_volume
+
+GRID = Grid.from_spacing((6, 7, 8), (1.0, 1.0, 3.0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        write_volume(tmp_path / f"c{index}.nii.gz", rng.normal(size=GRID.shape).astype(np.float32), GRID)
+        write_labels(tmp_path / f"c{index}_gt.nii.gz", rng.integers(0, 3, GRID.shape), GRID)
+    return tmp_path
+
+
+def test_a_judgement_tells_what_was_read(folder: Path) -> None:
+    """Shape, spacing, orientation and the label values that are there."""
+    found = judge(find_cases(folder).cases[0])
+    assert (found.shape, found.spacing, found.axcodes, found.labels) == ((6, 7, 8), (1.0, 1.0, 3.0), "RAS", (0, 1, 2))
+    assert found.good
+
+
+def test_order_is_kept_and_a_bad_case_is_one_among_many(folder: Path) -> None:
+    """Judgements come in the order of the cases, whichever process was quicker."""
+    (folder / "c1.nii.gz").write_bytes(b"not a volume")
+    found = list(judge_all(find_cases(folder).cases))
+    assert [j.case for j in found] == ["c0", "c1", "c2", "c3"]
+    assert [j.good for j in found] == [True, False, True, True]
+
+
+def dying(case: Case, declared: object) -> judgement.Judgement:
+    import os
+
+    if case.name == "c1":
+        os._exit(9)
+    return judgement.Judgement(case.name)
+
+
+def test_a_case_that_kills_its_process_costs_only_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash in a decoder is that case's verdict; all others are judged."""
+    monkeypatch.setattr(judgement, "judge", dying)
+    monkeypatch.setattr(judgement, "get_context", lambda _: __import__("multiprocessing").get_context("fork"))
+    found = {j.case: j for j in judge_all(find_cases(folder).cases)}
+    assert {name for name, j in found.items() if not j.good} == {"c1"}
+    assert "ended the process" in found["c1"].error
+    assert len(found) == 4
+
+
+def test_an_empty_label_map_is_noted(tmp_path: Path) -> None:
+    """All background is no error, but worth a word."""
+    write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
+    write_labels(tmp_path / "a_gt.nii.gz", np.zeros(GRID.shape, np.uint8), GRID)
+    assert "the label map is all background" in judge(find_cases(tmp_path).cases[0]).notes
