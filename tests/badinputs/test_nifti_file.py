@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,19 +32,24 @@ def wrong_gzip_checksum(nifti: Any, refused: Any, **_: Any) -> None:
     refused(path, f"damaged: the gzip checksum does not match; {AGAIN}")
 
 
-def one_flipped_bit(nifti: Any, **_: Any) -> None:
+def one_flipped_bit(nifti: Any, affine: Any, **_: Any) -> None:
     path = nifti(array=noise())
     data = path.read_bytes()
     rng = np.random.default_rng(3)
+    lines = []
     for bit in rng.integers(0, 8 * len(data), 300):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << (bit % 8)
         path.write_bytes(flipped)
-        if 4 <= bit // 8 < 10 or bit == 8 * 3:  # the time, the system and "this is text" change no voxel
-            assert np.array_equal(read_volume(path).array, noise())
-        else:
-            with pytest.raises(VolumeError, match=re.escape(f"{path}: ")):
-                read_volume(path)
+        try:
+            volume = read_volume(path)
+        except VolumeError as error:
+            lines.append(str(error))
+        else:  # the time in the gzip header, the bits between the last code and the next whole byte: they mean nothing
+            assert np.array_equal(volume.array, noise())
+            assert np.array_equal(volume.grid.affine, affine)
+    assert len(lines) > 290
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in lines)
 
 
 def more_data_than_header(nifti: Any, refused: Any, image: Any, **_: Any) -> None:
@@ -209,7 +213,22 @@ def noise() -> Any:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_bad_input(
-    case: Callable[..., None], nifti: Any, nifti_bytes: Any, refused: Any, accepted: Any, image: Any, tmp_path: Path
+    case: Callable[..., None],
+    nifti: Any,
+    nifti_bytes: Any,
+    refused: Any,
+    accepted: Any,
+    image: Any,
+    affine: Any,
+    tmp_path: Path,
 ) -> None:
     """The file gets exactly its verdict: one line that names it, or its right voxels and affine."""
-    case(nifti=nifti, nifti_bytes=nifti_bytes, refused=refused, accepted=accepted, image=image, tmp_path=tmp_path)
+    case(
+        nifti=nifti,
+        nifti_bytes=nifti_bytes,
+        refused=refused,
+        accepted=accepted,
+        image=image,
+        affine=affine,
+        tmp_path=tmp_path,
+    )

@@ -46,8 +46,6 @@ def read(path: Path, options: ReadOptions) -> Volume:
     affine, notes = _affine(path, text, header, options)
     grid = grid_of_affine(header.shape, affine, path)
     notes = (*notes, *require_plausible(grid, options.spacing_range, path))
-    if header.dtype.itemsize > 1 and text.fields.get("endian") not in ("little", "big"):
-        raise VolumeError("the header does not say the byte order (endian)", where=path, mend="save it again")
     dtype = header.dtype.newbyteorder(">" if text.fields.get("endian") == "big" else "<")
     flat, more = read_voxels(storage, header.shape, dtype, path)
     found = judge(flat, options, path)
