@@ -35,6 +35,12 @@ def variants(annotation: Any) -> dict[str, type[Section]]:
     return {name: found for member in _members(inner) for name, found in variants(member).items()}
 
 
+def named_section(annotation: Any) -> Any:
+    """The type of what stands under each name, where the names are free; none elsewhere."""
+    _, inner, _ = _opened(annotation)
+    return get_args(inner)[1] if get_origin(inner) is dict else None
+
+
 def is_default(section: type[Section]) -> bool:
     """Whether this variant is meant where no ``kind`` is given."""
     kind = section.model_fields.get("kind")
@@ -48,8 +54,10 @@ def follow(root: type[Section], loc: Sequence[str | int]) -> tuple[Any, type[Sec
     """
     annotation: Any = root
     section, key = root, list[str | int]()
-    for part in loc:
+    for i, part in enumerate(loc):
         if isinstance(part, str) and part.startswith("<"):
+            if i == len(loc) - 1:
+                break  # the value is none of the forms it may have: all of them are told
             annotation = next((m for m in _members(_opened(annotation)[1]) if _tag_of(m) == part), annotation)
             continue
         if part == "[key]":
@@ -114,6 +122,10 @@ _PLAIN: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "tex
 
 
 def _bounds(metadata: Sequence[Any]) -> str:
+    least = next((m.ge for m in metadata if isinstance(m, Ge)), None)
+    most = next((m.le for m in metadata if isinstance(m, Le)), None)
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
     low = next((f" of at least {m.ge}" for m in metadata if isinstance(m, Ge)), "")
     low = next((f" above {m.gt}" for m in metadata if isinstance(m, Gt)), low)
     high = next((f"up to {m.le}" for m in metadata if isinstance(m, Le)), "")

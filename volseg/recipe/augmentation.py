@@ -18,6 +18,7 @@ from volseg.recipe.kinds import (
     PositiveRange,
     Says,
     Share,
+    Whole,
     must,
 )
 from volseg.recipe.section import Section
@@ -59,7 +60,9 @@ class Spatial(Section):
     shear: NotNegative = Field(0.0, description="largest shear, as displacement per length")
     translation: PerAxis = Field(0.0, description="largest displacement in voxels, one for all axes or one per axis")
     elastic: Elastic | None = Field(None, description="elastic deformation")
-    resampling_order: Literal[1, 3] = Field(1, description="interpolation of images: 1 linear, 3 cubic")
+    resampling_order: Annotated[Literal[1, 3], Whole] = Field(
+        1, description="interpolation of images: 1 linear, 3 cubic"
+    )
     label_resampling: Literal["nearest", "probability"] = Field(
         "nearest",
         description="interpolation of masks; 'probability' takes the most probable class, with smooth borders",

@@ -11,11 +11,13 @@ from volseg.recipe.network import FCNNetwork, UNetNetwork
 from volseg.recipe.optimiser import SGD
 from volseg.recipe.size import network_shape
 from volseg.recipe.spelling import Key, spell
+from volseg.shapes import per_level
 
 if TYPE_CHECKING:
     from volseg.recipe.model import Recipe
 
 Found = Iterator[tuple[Key, str]]
+_LARGEST_STRIDE = 4096
 
 
 def contradictions(recipe: Recipe) -> Found:
@@ -130,32 +132,48 @@ def _per_level(recipe: Recipe, network: UNetNetwork, name: str, wanted: int, why
 
 
 def _sizes(recipe: Recipe) -> Found:
-    shape, axes = network_shape(recipe.network), recipe.network.spatial_dims
     for key, size in ((("training", "patch"), recipe.training.patch), (("inference", "tile"), recipe.inference.tile)):
         if size is None:
             continue
-        if len(size) != axes:
-            yield key, f"{spell(size)} is {len(size)}-D and the network {axes}-D (network.spatial_dims)"
-            continue
-        if any(n < axis.stride for n, axis in zip(size, shape.axes, strict=True)):
-            small = next(i for i, (n, axis) in enumerate(zip(size, shape.axes, strict=True)) if n < axis.stride)
-            yield (
-                key,
-                f"{spell(size)} cannot bear the network's strides: along axis {small} they multiply to "
-                f"{shape.axes[small].stride}, more than {size[small]}; nearest {spell(shape.nearest_valid(size))}",
-            )
-        elif not shape.is_valid(size):
-            wrong = ", ".join(
-                f"axis {i} takes {axis.rule}, not {n}"
-                for i, (axis, n) in enumerate(zip(shape.axes, size, strict=True))
-                if not axis.is_valid(n)
-            )
-            yield (
-                key,
-                f"{spell(size)} does not fit the network: {wrong}; nearest {spell(shape.nearest_valid(size))}",
-            )
-        elif key[0] == "training":
+        found = list(_size(recipe, size))
+        yield from ((key, f"{spell(size)} {text}") for text in found)
+        if not found and key[0] == "training":
             yield from _statistics(recipe)
+
+
+def _size(recipe: Recipe, size: tuple[int, ...]) -> Iterator[str]:
+    axes = recipe.network.spatial_dims
+    if len(size) != axes:
+        yield f"is {len(size)}-D and the network {axes}-D (network.spatial_dims)"
+        return
+    strides = _total_strides(recipe.network)
+    worst = max(range(axes), key=lambda axis: strides[axis] / size[axis])
+    # the arithmetic goes through the stride position by position, which absurd ones would make endless
+    if strides[worst] > _LARGEST_STRIDE:
+        yield _too_much(worst, strides, f"more than {_LARGEST_STRIDE}, the most there is")
+        return
+    shape = network_shape(recipe.network)
+    mend = f"; nearest {spell(shape.nearest_valid(size))}"
+    if size[worst] < strides[worst]:
+        yield _too_much(worst, strides, f"more than {size[worst]}{mend}")
+    elif not shape.is_valid(size):
+        wrong = ", ".join(
+            f"axis {i} takes {axis.rule}, not {n}"
+            for i, (axis, n) in enumerate(zip(shape.axes, size, strict=True))
+            if not axis.is_valid(n)
+        )
+        yield f"does not fit the network: {wrong}{mend}"
+
+
+def _too_much(axis: int, strides: tuple[int, ...], more: str) -> str:
+    return f"cannot bear the network's strides: along axis {axis} they multiply to {strides[axis]}, {more}"
+
+
+def _total_strides(network: UNetNetwork | FCNNetwork) -> tuple[int, ...]:
+    if isinstance(network, FCNNetwork):
+        return network_shape(network).total_stride
+    per_transition = per_level(network.strides, len(network.channels) - 1, network.spatial_dims)
+    return tuple(prod(stride) for stride in zip(*per_transition, strict=True))
 
 
 def _statistics(recipe: Recipe) -> Found:

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from volseg.recipe.frozen import FrozenDict
-from volseg.recipe.kinds import Default, Frozen, NotNegativeRange, Positive, PositiveRange, Range, Says, Text, must
+from volseg.recipe.kinds import (
+    Default,
+    Frozen,
+    NotNegativeRange,
+    Positive,
+    PositiveRange,
+    Range,
+    Says,
+    Text,
+    Whole,
+    must,
+)
 from volseg.recipe.labelling import Name
 from volseg.recipe.section import Section
 
@@ -60,7 +71,7 @@ class Seen(Section):
 class Image(Section):
     """The images: dimensions, channels, and the geometry in which the network sees them."""
 
-    spatial_dims: Literal[2, 3] = Field(description="dimensions of the images")
+    spatial_dims: Annotated[Literal[2, 3], Whole] = Field(description="dimensions of the images")
     modality: Literal["CT", "MR", "PET", "US", "XR", "microscopy", "other"] = Field(
         "other", description="what made the images"
     )
@@ -76,7 +87,9 @@ class Image(Section):
     allowed_spacing: PositiveRange = Field(
         (0.05, 50.0), description="spacings outside of this range, in millimetres, are refused as errors of the header"
     )
-    resampling_order: Literal[1, 3] = Field(1, description="interpolation of images: 1 linear, 3 cubic")
+    resampling_order: Annotated[Literal[1, 3], Whole] = Field(
+        1, description="interpolation of images: 1 linear, 3 cubic"
+    )
     padding_values: tuple[float, ...] = Field(
         (), description="values outside of the scanner's field, such as -2000 in CT: left out of every statistic"
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from volseg.recipe.kinds import Bytes, Size
+from volseg.recipe.kinds import Bytes, Size, Whole
 from volseg.recipe.section import Section
 from volseg.recipe.training import Precision
 
@@ -30,6 +30,6 @@ class Inference(Section):
     precision: Precision = Field(
         "auto", description="of the network's arithmetic; 'auto' is what a probe finds fastest of float32 and bf16"
     )
-    resampling_order: Literal[0, 1, 3] = Field(
+    resampling_order: Annotated[Literal[0, 1, 3], Whole] = Field(
         1, description="the way back to the image's grid: 0 labels by nearest, 1 linear and 3 cubic by probabilities"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -46,6 +47,16 @@ def must(holds: Callable[[Any], bool]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _whole(value: object) -> object:
+    if type(value) is not int:
+        raise refuse()
+    return value
+
+
+#: for a choice of whole numbers, where true and 1.0 would pass for 1
+Whole = BeforeValidator(_whole)
+
+
 def one_or_list(value: object) -> str:
     """Which of two forms a value has, so that its errors are those of that form alone."""
     return "<list>" if isinstance(value, (tuple, list)) else "<one>"
@@ -68,12 +79,10 @@ def kind_of(default: str | None = None) -> Discriminator:
 
 def _parsed(parse: Callable[[str], int]) -> BeforeValidator:
     def read(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(value)
-        except ValueError:
-            raise refuse() from None
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return parse(value)
+        raise refuse()
 
     return BeforeValidator(read)
 
@@ -83,6 +92,8 @@ def _ascending(pair: tuple[float, ...]) -> bool:
 
 
 Count = Annotated[int, Field(ge=1)]
+Extent = Annotated[int, Field(ge=1, le=16384)]
+Width = Annotated[int, Field(ge=1, le=64)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -100,7 +111,7 @@ NotNegativeRange = Annotated[
     Says("two numbers of at least 0, the smaller first"),
 ]
 
-Size = Annotated[tuple[Count, ...], Field(min_length=2, max_length=3), Says("a list of whole numbers, one per axis")]
+Size = Annotated[tuple[Extent, ...], Field(min_length=2, max_length=3), Says("a list of whole numbers, one per axis")]
 PerAxis = Annotated[
     Annotated[NotNegative, Tag("<one>")]
     | Annotated[tuple[NotNegative, ...], Field(min_length=2, max_length=3), Tag("<list>")],
@@ -119,14 +130,15 @@ CountPerAxis = Annotated[
     Discriminator(one_or_list),
     Says("a whole number of at least 2, or a list of them, one per axis"),
 ]
-_Axes = Annotated[tuple[Count, ...], Field(min_length=2, max_length=3), Tag("<axes>")]
 _Level = Annotated[
-    Annotated[Count, Tag("<level>")] | _Axes, Discriminator(level_or_list), Says("a whole number or list")
+    Annotated[Width, Tag("<level>")] | Annotated[tuple[Width, ...], Field(min_length=2, max_length=3), Tag("<axes>")],
+    Discriminator(level_or_list),
+    Says("a whole number from 1 to 64, or a list of them, one per axis"),
 ]
 PerLevel = Annotated[
-    Annotated[Count, Tag("<one>")] | Annotated[tuple[_Level, ...], Field(min_length=1, max_length=12), Tag("<list>")],
+    Annotated[Width, Tag("<one>")] | Annotated[tuple[_Level, ...], Field(min_length=1, max_length=12), Tag("<list>")],
     Discriminator(one_or_list),
-    Says("a whole number of at least 1, or a list with one per level (or, per level, a list with one per axis)"),
+    Says("a whole number from 1 to 64, or a list with one per level (or, per level, a list with one per axis)"),
 ]
 Axes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=2)], ...],
@@ -146,7 +158,7 @@ Bytes = Annotated[
     _parsed(parse_bytes),
     Field(ge=2**20, lt=2**60),
     PlainSerializer(format_bytes),
-    WithJsonSchema({"type": ["string", "integer"]}),
+    WithJsonSchema({"type": "string"}),
     Says("a size of at least 1MiB with its unit, such as 2GiB"),
 ]
 Seconds = Annotated[
@@ -154,7 +166,7 @@ Seconds = Annotated[
     _parsed(parse_seconds),
     Field(ge=1, lt=2**40),
     PlainSerializer(format_seconds),
-    WithJsonSchema({"type": ["string", "integer"]}),
+    WithJsonSchema({"type": "string"}),
     Says("a length of time with its unit, such as 30min or 1h30min"),
 ]
 

@@ -67,10 +67,6 @@ def _read(path: Path, where: str) -> bytes:
             raise RecipeError("not a file", where=where)
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
-    except ValueError as error:
-        if isinstance(error, RecipeError):
-            raise
-        raise RecipeError("no path can be named so", where=where) from None
     except OSError as error:
         raise RecipeError(f"cannot be read ({error.strerror or error})", where=where) from None
 

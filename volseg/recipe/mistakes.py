@@ -15,6 +15,7 @@ from volseg.recipe.section import Section
 from volseg.recipe.spelling import Key, spell, spell_key
 
 SHOWN = 8
+_SYNONYMS = {"fp32": "float32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -48,16 +49,20 @@ def _mistake(detail: ErrorDetails, recipe: type[Section]) -> tuple[Key, str]:
         return key, f"missing; {section.model_fields[_attribute(section, str(key[-1]))].description}"
     if detail["loc"][-1:] == ("[key]",):
         annotation, _, _ = follow(recipe, detail["loc"][:-2])
-        return key[:-1], f"{spell(value)} cannot be a name; expected {describe(key_annotation(annotation))}"
+        return key, f"cannot be a name; expected {describe(key_annotation(annotation))}"
     if kind in ("union_tag_invalid", "union_tag_not_found") and isinstance(value, dict):
         known = list(variants(annotation))
         return (*key, "kind"), _expected(_choices(known), value.get("kind"), known)
-    return key, _expected(describe(annotation), value, words(annotation))
+    if kind == "invalid_key":
+        return key, "a key must be text"
+    return key, _expected(describe(annotation), value, words(annotation), _kinds(annotation))
 
 
-def _expected(what: str, value: Any, known: Sequence[str]) -> str:
+def _expected(what: str, value: Any, known: Sequence[str], kinds: Sequence[str] = ()) -> str:
     mend = ""
-    if isinstance(value, str) and "true or false" in what and value.lower() in _BOOLEANS:
+    if isinstance(value, str) and value in kinds:
+        mend = f"; did you mean {{kind: {value}}}?"
+    elif isinstance(value, str) and "true or false" in what and value.lower() in _BOOLEANS:
         mend = f"; did you mean {_BOOLEANS[value.lower()]}?"
     elif isinstance(value, str) and (near := _nearest(value, known)):
         mend = f"; did you mean '{near}'?"
@@ -70,6 +75,8 @@ def _unknown_key(name: str, section: type[Section], recipe: type[Section]) -> st
     known = list(keys_of(section))
     if "." in name:
         return "unknown key; a key with dots stands only at the top level"
+    if kinds := _other_kinds(name, section, recipe):
+        return f"unknown key; it belongs to kind {_choices(kinds)}"
     if near := _nearest(name, known):
         return f"unknown key; did you mean '{near}'?"
     if elsewhere := _elsewhere(name, recipe):
@@ -77,10 +84,29 @@ def _unknown_key(name: str, section: type[Section], recipe: type[Section]) -> st
     return f"unknown key; known are {', '.join(known)}"
 
 
+def _kinds(annotation: Any) -> list[str]:
+    """The kinds that a section can be, where it has kinds."""
+    fields = [section.model_fields.get("kind") for section in variants(annotation).values()]
+    return [kind for field in fields if field for kind in words(annotation_of(field))]
+
+
 def _nearest(word: str, known: Sequence[str]) -> str | None:
     lowered = {name.lower(): name for name in known}
-    near = nearest(word[:100].lower(), list(lowered))
+    small = word[:100].lower()
+    meant = _SYNONYMS.get(small)
+    near = meant if meant in lowered else nearest(small, list(lowered))
+    if near is None and len(small) > 3:
+        near = next((name for name in lowered if name.startswith(small[:4])), None)
     return None if near is None or lowered[near] == word else lowered[near]
+
+
+def _other_kinds(name: str, section: type[Section], recipe: type[Section]) -> list[str]:
+    """The kinds of this section that do have the key."""
+    for field in keys_of(recipe).values():
+        found = variants(annotation_of(field))
+        if section in found.values():
+            return [kind for kind, other in found.items() if name in keys_of(other)]
+    return []
 
 
 def _elsewhere(name: str, recipe: type[Section]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from volseg.errors import RecipeError
 from volseg.labels import Labels
 from volseg.recipe.augmentation import Augmentation
 from volseg.recipe.card import Card
@@ -30,6 +31,7 @@ from volseg.recipe.optimiser import Adam, Optimiser
 from volseg.recipe.postprocessing import Postprocessing
 from volseg.recipe.section import Section
 from volseg.recipe.size import network_shape
+from volseg.recipe.spelling import spell
 from volseg.recipe.tracking import Tracking
 from volseg.recipe.training import Training
 from volseg.recipe.weight_map import WeightMap
@@ -76,7 +78,7 @@ class Recipe(Section):
         network, image = data.get("network", {}), data.get("image")
         if isinstance(network, dict) and "spatial_dims" not in network:
             dims = image.get("spatial_dims") if isinstance(image, dict) else None
-            return {**data, "network": {**network, "spatial_dims": dims if dims in (2, 3) else 3}}
+            return {**data, "network": {**network, "spatial_dims": dims if type(dims) is int and dims in (2, 3) else 3}}
         return data
 
     @model_validator(mode="after")
@@ -102,6 +104,9 @@ class Recipe(Section):
     @classmethod
     def from_layers(cls, layers: list[Layer]) -> Recipe:
         """The recipe that layers of changes make, later ones over earlier ones; errors name the layer."""
+        for layer in layers:
+            if not isinstance(layer.changes, Mapping):
+                raise RecipeError(f"expected a mapping of keys, not {spell(layer.changes)}", where=layer.source)
         merged = merge(layers, cls)
         try:
             return cls.model_validate(merged.data)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from volseg.recipe.kinds import Count, Default, PerLevel, Says, kind_of, must
+from volseg.recipe.kinds import Default, PerLevel, Says, Whole, kind_of, must
 from volseg.recipe.section import Section
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
@@ -16,11 +16,11 @@ class UNetNetwork(Section):
     """A U-Net, in two or three dimensions; the arguments of :class:`volseg.networks.UNet`."""
 
     kind: Literal["unet"] = Field("unet", description="U-Net")
-    spatial_dims: Annotated[Literal[2, 3], Default("that of the images")] = Field(
+    spatial_dims: Annotated[Literal[2, 3], Whole, Default("that of the images")] = Field(
         description="dimensions of the network; 2 on 3-D images works slice by slice along the last axis"
     )
     channels: Annotated[
-        tuple[Count, ...],
+        tuple[Annotated[int, Field(ge=1, le=65536)], ...],
         must(lambda c: 2 <= len(c) <= 12),
         Says("a list of two or more whole numbers, the channels of each level"),
     ] = Field((16, 32, 64, 128, 256), description="channels of each level, from the finest to the bottom")
@@ -47,7 +47,7 @@ class FCNNetwork(Section):
     """A fully convolutional network, the baseline; the arguments of :class:`volseg.networks.FCN`."""
 
     kind: Literal["fcn"] = Field(description="fully convolutional network")
-    spatial_dims: Annotated[Literal[2, 3], Default("that of the images")] = Field(
+    spatial_dims: Annotated[Literal[2, 3], Whole, Default("that of the images")] = Field(
         description="dimensions of the network; 2 on 3-D images works slice by slice along the last axis"
     )
     variant: Literal["32s", "16s", "8s"] = Field("8s", description="stride of the finest score layer")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from volseg.recipe.anatomy import annotation_of, describe, keys_of, variants
+from volseg.recipe.anatomy import annotation_of, describe, keys_of, named_section, variants
 from volseg.recipe.kinds import Default
 from volseg.recipe.model import Recipe
 from volseg.recipe.section import Section
@@ -31,17 +31,16 @@ def _parts() -> Iterator[str]:
     for key, field in keys_of(Recipe).items():
         yield f"## `{key}`"
         yield _sentence(field.description or "")
-        default = default_text(field)
-        if default == "none":
+        if default_text(field) == "none":
             yield "Default: `none`."
-        found = variants(annotation_of(field))
+        named = named_section(annotation_of(field))
+        found = variants(annotation_of(field) if named is None else named)
         for section in dict.fromkeys(found.values()):
-            kinds = [kind for kind, variant in found.items() if variant is section]
             if len(set(found.values())) > 1:
+                kinds = [kind for kind, variant in found.items() if variant is section]
                 yield "### " + ", ".join(f"`{key}.kind: {kind}`" for kind in kinds)
             yield _sentence(section.__doc__ or "")
-            name = f"{key}.NAME" if _is_table(field) else key
-            yield "\n".join([_HEAD, *_rows(name, section)])
+            yield "\n".join([_HEAD, *_rows(key if named is None else f"{key}.NAME", section)])
 
 
 def _rows(prefix: str, section: type[Section]) -> Iterator[str]:
@@ -63,10 +62,6 @@ def default_text(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
     return "as below" if isinstance(value, Section) else "empty" if value in ((), {}) else spell(value)
-
-
-def _is_table(field: FieldInfo) -> bool:
-    return describe(field.annotation).startswith("a mapping") and not variants(field.annotation)
 
 
 def _sentence(text: str) -> str:

@@ -51,4 +51,4 @@ def _spelled(value: object) -> str:
         return "{" + ", ".join(f"{printable(str(k))}: {_spelled(v)}" for k, v in list(value.items())[:_LONGEST]) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(_spelled(item) for item in value[:_LONGEST]) + "]"
-    return printable(f"{value:.12g}" if isinstance(value, float) else str(value))
+    return printable(str(value)[: 2 * _LONGEST])

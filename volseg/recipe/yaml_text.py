@@ -13,15 +13,16 @@ import yaml
 from yaml.events import AliasEvent, NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from volseg.errors import RecipeError
+from volseg.errors import RecipeError, printable
 from volseg.recipe.spelling import shorten, spell
 
 LARGEST = 128 * 1024
 DEEPEST = 20
 
+_YAML = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|none|None|NONE|", re.ASCII)
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE", re.ASCII)
-_INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+_INTEGER = re.compile(r"[-+]?[0-9]{1,400}", re.ASCII)
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]{1,400}|[0-9]{1,400}(?:\.[0-9]{0,400})?)(?:[eE][-+]?[0-9]{1,4})?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
     re.ASCII,
@@ -62,9 +63,9 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
-        raise RecipeError(f"{line}not valid YAML: {_one_line(error.problem or error.context)}", where=where) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise RecipeError(f"not valid YAML: {_one_line(str(error))}", where=where) from None
+        raise RecipeError(f"{line}not valid YAML: {_problem(error)}", where=where) from None
+    except (ValueError, OverflowError):  # what PyYAML itself does not catch: "\UFFFFFFFF", %YAML 9999…
+        raise RecipeError("not valid YAML: a number or an escaped character is out of range", where=where) from None
     finally:
         loader.dispose()
 
@@ -91,7 +92,11 @@ class _Composer(yaml.SafeLoader):
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
             raise _Refused("anchors and aliases are not read", event, "write the value out")
         if getattr(event, "tag", None) is not None:
-            raise _Refused(f"the tag {shorten(event.tag)} is not read", event, "recipes hold plain values only")
+            raise _Refused(
+                f"the tag {shorten(event.tag.replace(_YAML, '!!'))} is not read",
+                event,
+                "recipes hold plain values only",
+            )
         if self.depth >= DEEPEST:
             raise _Refused(f"nested more than {DEEPEST} deep", event)
         self.depth += 1
@@ -146,8 +151,10 @@ def _is_plain(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.style is None
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split())[:200]
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or error.context or ""
+    told = f"{error.context} {problem}" if problem.startswith("but ") and error.context else problem
+    return printable(" ".join(told.split())[:200])
 
 
 class _Dumper(yaml.SafeDumper):
@@ -157,5 +164,5 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(f"(?:{_NULL.pattern})$"), ["~", "n", "N", ""])
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
+_Dumper.add_implicit_resolver(_YAML + "null", re.compile(f"(?:{_NULL.pattern})$"), ["~", "n", "N", ""])
+_Dumper.add_implicit_resolver(_YAML + "float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
