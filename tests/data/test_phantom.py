@@ -29,8 +29,9 @@ from volseg.data.phantom.culture import Discs
 from volseg.data.phantom.heart_anatomy import GROUPS, contraction
 from volseg.data.phantom.model import stream
 from volseg.data.phantom.solids import Bullet, Swirl, ellipsoid_volume, lens_area
-from volseg.errors import UsageError
+from volseg.errors import UsageError, WriteError
 from volseg.geometry import Grid
+from volseg.io import read_volume
 
 
 def test_cases_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
@@ -305,6 +306,25 @@ def test_a_filled_folder_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="not empty; name a new one, or empty it"):
             write_cohort(out, "cells", 1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_output_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    """A folder below a file, or of an impossible name, is an error of ours with the reason."""
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(WriteError, match="could not be written"):
+            write_cohort(out, "cells", 1, size=96)
+
+
+def test_strict_reading_finds_nothing_to_remark(tmp_path: Path) -> None:
+    """What is written is read without a note, but for the padding outside the scanner's circle."""
+    for kind in ("heart", "cells", "ct"):
+        folder = write_cohort(tmp_path / kind, kind, 1, size=88)
+        for path in (p for p in sorted(folder.rglob("*")) if p.suffix in {".gz", ".png"}):
+            volume = read_volume(path)
+            padded = kind == "ct" and path.parent.name == "images"
+            assert (volume.padding == PADDING) == padded
+            assert len(volume.notes) == padded
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from volseg.data.phantom.abdomen import CT_LABELS, ct
 from volseg.data.phantom.culture import CELL_LABELS, cells
-from volseg.data.phantom.model import Phantom
 from volseg.data.phantom.short_axis import HEART_LABELS, patient
 from volseg.errors import UsageError
 from volseg.geometry import Grid
-from volseg.io.atomic import write_bytes
+from volseg.io import write_volume
+from volseg.io.atomic import refusal, write_text
 
 KINDS = ("heart", "cells", "ct")
 
@@ -29,9 +25,10 @@ SUMMARY = "phantom.json"
 
 _LABELS = {"heart": HEART_LABELS, "cells": CELL_LABELS, "ct": CT_LABELS}
 _UNITS = {"heart": "ml", "cells": "mm2", "ct": "ml"}
-# Files by path under the cohort's folder, and what the summary says of a case.
-_Files = dict[str, bytes]
-_Written = tuple[str, _Files, dict[str, dict[int, float]]]
+# Files by path under the cohort's folder: text, or voxels and where they are.
+_Files = dict[str, str | tuple[npt.NDArray[Any], Grid]]
+# A case's name, its files, and what the summary says of each of its images.
+_Drawn = tuple[str, _Files, dict[str, dict[int, float]]]
 
 
 def write_cohort(
@@ -69,14 +66,16 @@ def write_cohort(
         raise UsageError(f"a cohort has at least one case, not {n}")
     if cine and kind != "heart":
         raise UsageError(f"only a heart beats: there is no cine of {kind}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError("the output folder is there and not empty", where=folder, mend="name a new one, or empty it")
+    _require_empty(folder)
     cases: dict[str, object] = {}
     for case in range(n):
         name, files, volumes = _case(kind, seed, case, size, cine)
-        for path, data in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(folder / path, data)
+        for path, content in files.items():
+            _make((folder / path).parent)
+            if isinstance(content, str):
+                write_text(folder / path, content)
+            else:
+                write_volume(folder / path, *content)
         cases[name] = {image: {str(k): round(v, 6) for k, v in sizes.items()} for image, sizes in volumes.items()}
         if step is not None:
             step(name)
@@ -87,51 +86,55 @@ def write_cohort(
         "unit": _UNITS[kind],
         "volumes": cases,
     }
-    write_bytes(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return folder
 
 
-def _case(kind: str, seed: int, case: int, size: int | None, cine: bool) -> _Written:
+def _require_empty(folder: Path) -> None:
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise refusal(error, folder) from error
+    if taken:
+        raise UsageError("the output folder is there and not empty", where=folder, mend="name a new one, or empty it")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(error, folder) from error
+
+
+def _case(kind: str, seed: int, case: int, size: int | None, cine: bool) -> _Drawn:
     if kind == "heart":
         return _heart_case(seed, case, size or 112, cine)
     if kind == "cells":
         name, image = f"cells_{case + 1:03d}", cells(seed, case, size=size or 256)
-        files = {f"images/{name}.png": _png(image.image), f"instances/{name}.png": _png(image.label)}
-        return name, files, {name: dict(image.volumes)}
+        cell_files: _Files = {
+            f"images/{name}.png": (image.image, image.grid),
+            f"instances/{name}.png": (image.label, image.grid),
+        }
+        return name, cell_files, {name: dict(image.volumes)}
     side = size or 128
     name, scan = f"ct_{case + 1:03d}", ct(seed, case, shape=(side, side, max(16, side // 2)))
-    files = {
-        f"images/{name}.nii.gz": _nifti(scan.image, scan.grid),
-        f"labels/{name}.nii.gz": _nifti(scan.label, scan.grid),
+    files: _Files = {
+        f"images/{name}.nii.gz": (scan.image, scan.grid),
+        f"labels/{name}.nii.gz": (scan.label, scan.grid),
     }
     return name, files, {name: dict(scan.volumes)}
 
 
-def _heart_case(seed: int, case: int, size: int, cine: bool) -> _Written:
+def _heart_case(seed: int, case: int, size: int, cine: bool) -> _Drawn:
     name, who = f"patient{case + 1:03d}", patient(seed, case, size=size)
-    files: _Files = {f"{name}/Info.cfg": "".join(f"{k}: {v}\n" for k, v in who.info.items()).encode()}
+    files: _Files = {f"{name}/Info.cfg": "".join(f"{k}: {v}\n" for k, v in who.info.items())}
     volumes = {}
     for number in (who.diastole, who.systole):
         frame, stem = who.frame(number), f"{name}_frame{number:02d}"
-        files[f"{name}/{stem}.nii.gz"] = _nifti(frame.image, frame.grid)
-        files[f"{name}/{stem}_gt.nii.gz"] = _nifti(frame.label, frame.grid)
+        files[f"{name}/{stem}.nii.gz"] = (frame.image, frame.grid)
+        files[f"{name}/{stem}_gt.nii.gz"] = (frame.label, frame.grid)
         volumes[stem] = dict(frame.volumes)
     if cine:
-        beat: Iterator[Phantom] = who.cine()
-        files[f"{name}/{name}_4d.nii.gz"] = _nifti(np.stack([frame.image for frame in beat], axis=-1), who.grid)
+        beat = np.stack([frame.image for frame in who.cine()], axis=-1)
+        files[f"{name}/{name}_4d.nii.gz"] = (beat, who.grid)
     return name, files, volumes
-
-
-def _nifti(array: npt.NDArray[Any], grid: Grid) -> bytes:
-    """A compressed NIfTI file that holds no date."""
-    image = nib.Nifti1Image(array, grid.affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_qform(grid.affine, 1)
-    image.set_sform(grid.affine, 1)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
-
-
-def _png(array: npt.NDArray[Any]) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(array).save(stored, format="PNG")
-    return stored.getvalue()
