@@ -14,6 +14,6 @@ class Postprocessing(Section):
     """Steps for one structure or region, in this order."""
 
     largest_component: bool = Field(False, description="whether only the largest connected part is kept")
-    fill_holes: bool = Field(False, description="whether background that the structure encloses becomes it")
     minimum_size: NotNegative = Field(0.0, description="parts smaller than this are removed, in the unit")
     unit: Literal["voxels", "mm"] = Field("voxels", description="voxels, or cubic (2-D: square) millimetres")
+    fill_holes: bool = Field(False, description="whether background that what is left encloses becomes it")
