@@ -70,7 +70,7 @@ def version_line() -> str:
 def main() -> None:
     """Run the command line; what a user did wrong is a line, not a traceback."""
     try:
-        app()
+        app(prog_name="volseg")
     except (UsageError, RecipeError) as error:
         console.fail(error)
         sys.exit(console.USAGE)
