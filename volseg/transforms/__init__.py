@@ -6,8 +6,10 @@ from volseg.transforms.coordinates import CoordinateMap
 from volseg.transforms.elastic import Deformation, GridElastic, RandGridElasticd
 from volseg.transforms.instances import SeparateInstancesd, components, separate
 from volseg.transforms.mirror import MirrorPadd, mirror_pad
+from volseg.transforms.motion import Motion, move_batch
 from volseg.transforms.randomness import generator, reseed
 from volseg.transforms.resample import warp, warp_batch
+from volseg.transforms.spatial import RandSpatiald, Spatial
 from volseg.transforms.weight_map import BorderWeightMapd, border_weights, class_weights, weight_map
 
 __all__ = [
@@ -16,13 +18,17 @@ __all__ = [
     "Deformation",
     "GridElastic",
     "MirrorPadd",
+    "Motion",
     "RandGridElasticd",
+    "RandSpatiald",
     "SeparateInstancesd",
+    "Spatial",
     "border_weights",
     "class_weights",
     "components",
     "generator",
     "mirror_pad",
+    "move_batch",
     "reseed",
     "separate",
     "warp",

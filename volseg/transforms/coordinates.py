@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,39 @@ class CoordinateMap:
                 field = torch.tensordot(field, weights, dims=([1], [1]))  # its nodes leave in front, voxels join behind
         return field.float()
 
+    def scaled(self, scale: Matrix, shift: Matrix) -> CoordinateMap:
+        """Positions multiplied and moved, axis by axis, the last axis first (as torch's samplers take them)."""
+        column = (-1, *(1,) * self.ndim)
+        nodes = self.nodes * np.reshape(scale, column) + np.reshape(shift, column)
+        return CoordinateMap(nodes[::-1], self.origin, self.step, self.kind)
+
+    def rows(
+        self, shape: Sequence[int], dtype: torch.dtype, device: torch.device, *, planar: bool
+    ) -> Callable[[slice], torch.Tensor]:
+        """A function giving the positions of some rows of the first axis, in a tensor of the caller's own.
+
+        They are (axis, rows, *rest) if planar, else (rows, *rest, axis).
+        """
+        exact = exact_dtype(device)
+        if dtype == torch.float64 and device.type != "mps":
+            exact = torch.float64
+        rest = tuple(shape[1:])
+        with torch.autocast(device.type, enabled=False):
+            first, *others = self.bases(shape, exact, device)
+            nodes = torch.tensor(self.nodes, dtype=exact, device=device)
+            for weights in others:
+                nodes = torch.tensordot(nodes, weights, dims=([2], [1]))
+        count = self.counts[0]
+        flat = nodes.reshape(self.ndim, count, -1) if planar else nodes.movedim(0, -1).reshape(count, -1)
+
+        def some(where: slice) -> torch.Tensor:
+            with torch.autocast(device.type, enabled=False):
+                positions = torch.matmul(first[where], flat).to(dtype)
+            size = where.stop - where.start
+            return positions.view(self.ndim, size, *rest) if planar else positions.view(size, *rest, self.ndim)
+
+        return some
+
     def bounds(self, shape: Sequence[int]) -> tuple[Matrix, Matrix]:
         """Per axis, positions that the map never leaves: lower and upper, in input voxels."""
         device = torch.device("cpu")
@@ -95,6 +128,45 @@ class CoordinateMap:
         middle = (flat.min(axis=1) + flat.max(axis=1)) / 2
         reach = lebesgue * (flat.max(axis=1) - flat.min(axis=1)) / 2
         return middle - reach, middle + reach
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMap:
+    """For every output voxel the input position, in voxels, said one by one: what no coarse grid describes."""
+
+    #: (axis, *shape)
+    positions: torch.Tensor
+
+    @property
+    def ndim(self) -> int:
+        return len(self.positions)
+
+    def bounds(self, shape: Sequence[int]) -> tuple[Matrix, Matrix]:
+        """Per axis the smallest and the largest position, in input voxels."""
+        lower, upper = torch.aminmax(self.positions.reshape(self.ndim, -1), dim=1)
+        return lower.double().cpu().numpy(), upper.double().cpu().numpy()
+
+    def scaled(self, scale: Matrix, shift: Matrix) -> DenseMap:
+        """Positions multiplied and moved, axis by axis, the last axis first."""
+        factors, offsets = (
+            torch.as_tensor(v, dtype=self.positions.dtype, device=self.positions.device).reshape(-1, *(1,) * self.ndim)
+            for v in (scale, shift)
+        )
+        return DenseMap((self.positions * factors + offsets).flip(0))
+
+    def rows(
+        self, shape: Sequence[int], dtype: torch.dtype, device: torch.device, *, planar: bool
+    ) -> Callable[[slice], torch.Tensor]:
+        """A function giving the positions of some rows of the first axis, as :meth:`CoordinateMap.rows`."""
+        if tuple(shape) != tuple(self.positions.shape[1:]):
+            raise UsageError(f"a map of shape {tuple(self.positions.shape[1:])} cannot warp {tuple(shape)}")
+        positions = self.positions.to(device=device, dtype=dtype)
+
+        def some(where: slice) -> torch.Tensor:
+            chosen = positions[:, where]
+            return chosen.clone() if planar else chosen.movedim(0, -1).contiguous()
+
+        return some
 
 
 def node_positions(counts: Sequence[int], origin: Sequence[float], step: Sequence[float]) -> Matrix:

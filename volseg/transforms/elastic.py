@@ -214,7 +214,7 @@ class RandGridElasticd(RandomizableTransform, MapTransform):  # type: ignore[mis
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
         tensors = self.images.tensors(case, self.key_iterator(case))
-        shape, voxel_size = self.images.space(tensors, self.voxel_size)
+        shape, voxel_size = self.images.space(case, tensors, self.voxel_size)
         self.randomize(shape, voxel_size)
         if self.drawn is not None and not self.drawn.is_identity:
             mapping = self.drawn.coordinate_map()

@@ -12,7 +12,7 @@ from monai.data.meta_obj import get_track_meta
 from monai.utils import convert_to_tensor
 
 from volseg.errors import GridMismatch, UsageError
-from volseg.transforms.coordinates import CoordinateMap
+from volseg.transforms.coordinates import CoordinateMap, DenseMap
 from volseg.transforms.resample import mode_named, padding_named, warp
 
 
@@ -47,9 +47,12 @@ class Images:
         return {key: convert_to_tensor(case[key], track_meta=get_track_meta()) for key in keys}
 
     def space(
-        self, tensors: Mapping[Hashable, torch.Tensor], voxel_size: Sequence[float] | None
+        self,
+        case: Mapping[Hashable, Any],
+        tensors: Mapping[Hashable, torch.Tensor],
+        voxel_size: Sequence[float] | None,
     ) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
-        """The one spatial shape of all keys, and their voxel size in mm where it is known."""
+        """The one spatial shape of all keys, and their voxel size in mm where they came with an affine."""
         shapes = {key: tuple(tensor.shape[1:]) for key, tensor in tensors.items()}
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
@@ -64,16 +67,20 @@ class Images:
             )
         if voxel_size is not None:
             return shape, tuple(float(mm) for mm in per_axis(voxel_size, len(shape), "voxel_size"))
-        for tensor in tensors.values():
-            if isinstance(tensor, MetaTensor):
-                columns = np.asarray(tensor.affine)[:-1, : len(shape)]  # a 2-D image may carry a 4x4 affine
+        for key in tensors:
+            if isinstance(case[key], MetaTensor):  # an array turned tensor has an affine of ones that means nothing
+                columns = np.asarray(case[key].affine)[:-1, : len(shape)]  # a 2-D image may carry a 4x4 affine
                 return shape, tuple(np.linalg.norm(columns, axis=0).tolist())
         return shape, None
 
-    def warped(self, key: Hashable, tensor: torch.Tensor, mapping: CoordinateMap) -> torch.Tensor:
+    def options(self, key: Hashable) -> dict[str, Any]:
+        """How a key is resampled, as arguments of :func:`volseg.transforms.warp`."""
+        return {"mode": self.mode[key], "padding": self.padding[key], "fill": self.fill[key]}
+
+    def warped(self, key: Hashable, tensor: torch.Tensor, mapping: CoordinateMap | DenseMap) -> torch.Tensor:
         """One key's tensor through a map, its metadata kept."""
         plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-        moved = warp(plain, mapping, mode=self.mode[key], padding=self.padding[key], fill=self.fill[key])
+        moved = warp(plain, mapping, **self.options(key))
         return self.like(moved, tensor)
 
     @staticmethod

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from volseg.errors import UsageError, nearest
-from volseg.transforms.coordinates import CoordinateMap, exact_dtype
+from volseg.transforms.coordinates import CoordinateMap, DenseMap
 from volseg.transforms.splines import prefilter
 
 #: ``probability`` warps one indicator image per class and takes the most probable: smooth borders, no new values.
@@ -25,6 +25,8 @@ MODES: tuple[Mode, ...] = ("linear", "cubic", "nearest", "probability")
 #: outside the image: ``reflect`` mirrors about the outermost voxels, ``border`` repeats them, ``constant`` fills
 Padding = Literal["reflect", "border", "constant"]
 PADDINGS: tuple[Padding, ...] = ("reflect", "border", "constant")
+
+Map = CoordinateMap | DenseMap
 
 _SAME_AS = {"bilinear": "linear", "bicubic": "cubic", "reflection": "reflect", "zeros": "constant"}  # MONAI's words
 _SLAB = 1 << 16  # voxels: three float32 positions each stay within a core's second-level cache
@@ -52,7 +54,7 @@ def _named(name: str, known: Sequence[str], what: str) -> str:
 @torch.no_grad()
 def warp(
     image: torch.Tensor,
-    mapping: CoordinateMap,
+    mapping: Map,
     *,
     mode: str = "linear",
     padding: str = "reflect",
@@ -91,7 +93,7 @@ def warp(
 
 def warp_batch(
     batch: torch.Tensor,
-    mappings: Sequence[CoordinateMap],
+    mappings: Sequence[Map],
     *,
     mode: str = "linear",
     padding: str = "reflect",
@@ -115,33 +117,17 @@ class _Slab:
 
 
 def _slabs(
-    mapping: CoordinateMap, shape: Sequence[int], dtype: torch.dtype, device: torch.device, *, planar: bool
+    mapping: Map, shape: Sequence[int], dtype: torch.dtype, device: torch.device, *, planar: bool
 ) -> Iterator[_Slab]:
-    """Positions slab by slab along the first axis: (axis, slab, *rest) if planar, else (slab, *rest, axis).
-
-    The tensor is used again for the next slab.
-    """
-    product = exact_dtype(device)
-    if dtype == torch.float64 and device.type != "mps":
-        product = torch.float64
-    with torch.autocast(device.type, enabled=False):
-        first, *others = mapping.bases(shape, product, device)
-        nodes = torch.tensor(mapping.nodes, dtype=product, device=device)
-        for weights in others:
-            nodes = torch.tensordot(nodes, weights, dims=([2], [1]))
-        if not planar:
-            nodes = nodes.movedim(0, -1)
-        rest = tuple(shape[1:])
-        flat = nodes.reshape(mapping.ndim, len(first[0]), -1) if planar else nodes.reshape(len(first[0]), -1)
-        depth = shape[0] if device.type != "cpu" else max(1, _SLAB // max(1, int(np.prod(rest))))
-        for start in range(0, shape[0], depth):
-            where = slice(start, min(start + depth, shape[0]))
-            positions = torch.matmul(first[where], flat).to(dtype)
-            size = where.stop - where.start
-            yield _Slab(where, positions.view(mapping.ndim, size, *rest) if planar else positions.view(size, *rest, -1))
+    """Positions slab by slab along the first axis: (axis, slab, *rest) if planar, else (slab, *rest, axis)."""
+    positions = mapping.rows(shape, dtype, device, planar=planar)
+    depth = shape[0] if device.type != "cpu" else max(1, _SLAB // max(1, int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], depth):
+        where = slice(start, min(start + depth, shape[0]))
+        yield _Slab(where, positions(where))
 
 
-def _mirrors(mapping: CoordinateMap, shape: Sequence[int]) -> int:
+def _mirrors(mapping: Map, shape: Sequence[int]) -> int:
     """How far the map leaves the image: 0 not at all, 1 by less than its length on every axis, 2 by more."""
     lower, upper = mapping.bounds(shape)
     last = np.asarray(shape) - 1.0
@@ -163,7 +149,7 @@ def _reflect(x: torch.Tensor, last: float, mirrors: int) -> torch.Tensor:
     return x.neg_().add_(last).abs_().neg_().add_(last)
 
 
-def _nearest(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill: float) -> torch.Tensor:
+def _nearest(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
     shape = tuple(image.shape[1:])
     dtype = torch.float32 if image[0].numel() <= _EXACT_IN_FLOAT32 or image.device.type == "mps" else torch.float64
     mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0
@@ -188,7 +174,7 @@ def _nearest(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill
     return result.view(image.shape)
 
 
-def _most_probable(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill: float) -> torch.Tensor:
+def _most_probable(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
     present = torch.unique(image)
     if padding == "constant" and not bool((present == fill).any()):
         present = torch.cat((present, torch.as_tensor([fill], dtype=present.dtype, device=present.device)))
@@ -202,7 +188,7 @@ def _most_probable(image: torch.Tensor, mapping: CoordinateMap, padding: Padding
     return result
 
 
-def _linear(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill: float) -> torch.Tensor:
+def _linear(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
     shape = tuple(image.shape[1:])
     last = np.asarray(shape, dtype=np.float64) - 1
     mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0
@@ -212,8 +198,7 @@ def _linear(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill:
     else:  # -1 and 1 are their centres; while mirrors are to come, 0 and 2
         scale = np.divide(2.0, last, out=np.zeros_like(last), where=last > 0)
         shift = np.zeros_like(last) if mirrors else np.where(last > 0, -1.0, 0.0)
-    normalised = mapping.then(np.block([[np.diag(scale), shift[:, None]], [np.zeros(len(last)), 1.0]]))
-    turned = CoordinateMap(normalised.nodes[::-1], normalised.origin, normalised.step, normalised.kind)
+    turned = mapping.scaled(scale, shift)
     result = torch.empty_like(image)
     for slab in _slabs(turned, shape, image.dtype, image.device, planar=False):
         grid = slab.positions
@@ -247,7 +232,7 @@ def _divisor(size: int) -> int:
     return next(parts for parts in (8, 4, 2, 1) if size % parts == 0)
 
 
-def _cubic(image: torch.Tensor, mapping: CoordinateMap, padding: Padding, fill: float) -> torch.Tensor:
+def _cubic(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
     """A cubic spline through the voxels, evaluated as 2^d linear samples of its coefficients."""
     shape = tuple(image.shape[1:])
     mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0

@@ -173,7 +173,7 @@ class BorderWeightMapd(MapTransform):  # type: ignore[misc]
                 raise UsageError(f"a weight map needs a label of one channel, {key} has {len(label)}")
             spacing = None
             if self.unit == "mm":
-                shape, spacing = self.images.space({key: label}, self.voxel_size)
+                shape, spacing = self.images.space(case, {key: label}, self.voxel_size)
                 if spacing is None:
                     raise UsageError("a weight map in mm needs the voxels' size", mend="pass voxel_size")
                 spacing = per_axis(spacing, len(shape), "voxel_size")
