@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -30,8 +31,30 @@ def test_a_misspelt_verb_gets_the_nearest(volseg) -> None:
     """``volseg phantm`` names the verb that was meant and leaves with 2."""
     run = volseg("phantm")
     assert run.returncode == 2
-    assert "phantom" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.stderr == "error: No such command 'phantm'. Did you mean 'phantom'?; volseg -h shows what there is\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["check"], ["phantom", "-o", "x", "-n", "0"], ["phantom", "--colour", "red"], ["--x"]]
+)
+def test_a_misuse_is_one_line_and_exit_2(volseg, words: list[str]) -> None:
+    """A missing argument, an impossible number, an unknown option: one line, no box, no traceback."""
+    run = volseg(*words)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_leaves_with_130(tmp_path) -> None:
+    """An interrupted verb leaves with 130 and no traceback."""
+    words = [sys.executable, "-m", "volseg.cli", "phantom", "-o", str(tmp_path / "p"), "-n", "1000"]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    child.stderr.readline()  # the first phantom is done
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in said
 
 
 def test_no_verb_shows_the_help(volseg) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from volseg import __version__
 from volseg.cli import check, console, doctor, phantom
 from volseg.errors import RecipeError, UsageError, VolsegError
+
+# Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
+_MISUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="volseg",
@@ -70,7 +73,10 @@ def version_line() -> str:
 def main() -> None:
     """Run the command line; what a user did wrong is a line, not a traceback."""
     try:
-        app(prog_name="volseg")
+        sys.exit(app(prog_name="volseg", standalone_mode=False))
+    except _MISUSED as error:
+        console.fail(UsageError(error.format_message(), mend="volseg -h shows what there is"))
+        sys.exit(console.USAGE)
     except (UsageError, RecipeError) as error:
         console.fail(error)
         sys.exit(console.USAGE)
