@@ -36,9 +36,13 @@ def make_folds(
     """Divide cases into folds: whole patients, groups spread evenly, the same for any order of ``cases``.
 
     Where the cases name their own split (a CSV's column), that one split is returned and nothing is drawn.
+
+    >>> cases = [Case(f"{who}_{scan}", (Path("x"),), patient=who) for who in ("p1", "p2", "p3", "p4") for scan in "ab"]
+    >>> make_folds(cases, number=2)[0].validation
+    ('p2_a', 'p2_b', 'p3_a', 'p3_b')
     """
     if any(case.split for case in cases):
-        return (_named_split(cases),)
+        return (_named_split(cases, group_by),)
     together: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         together[case.patient if group_by == "patient" else case.name].append(case)
@@ -65,13 +69,16 @@ def make_folds(
         for held_out in members
     )
     for split in splits:
-        check_leaks(split, cases)
+        check_leaks(split, cases, group_by=group_by)
     return splits
 
 
-def check_leaks(split: Split, cases: Iterable[Case]) -> None:
-    """Raise unless every patient's cases are on one side of the split."""
-    patients = {case.name: case.patient for case in cases}
+def check_leaks(split: Split, cases: Iterable[Case], *, group_by: str = "patient") -> None:
+    """Raise unless the split names cases that there are, and every patient's are on one side of it.
+
+    With ``group_by="case"`` a patient may be on both sides: somebody asked for it in so many words.
+    """
+    patients = {case.name: case.patient if group_by == "patient" else case.name for case in cases}
     sides: dict[str, set[str]] = defaultdict(set)
     for side, names in asdict(split).items():
         for name in names:
@@ -93,18 +100,20 @@ def write_folds(path: Path, splits: Sequence[Split]) -> None:
     write_text(path, json.dumps({"folds": [asdict(split) for split in splits]}, indent=1) + "\n")
 
 
-def read_folds(path: Path, cases: Iterable[Case]) -> tuple[Split, ...]:
+def read_folds(path: Path, cases: Iterable[Case], *, group_by: str = "patient") -> tuple[Split, ...]:
     """Read folds back and hold them against the cases: a patient on both sides is refused, whoever wrote the file."""
     try:
         stored = json.loads(path.read_text())["folds"]
-        splits = tuple(Split(**{side: tuple(names) for side, names in fold.items()}) for fold in stored)
+        splits = tuple(Split(**{side: tuple(map(str, names)) for side, names in fold.items()}) for fold in stored)
+    except CohortError as error:
+        raise CohortError(error.what, where=path, mend=error.mend) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(
             "is no file of folds", where=path, mend='{"folds": [{"train": […], "validation": […]}]}'
         ) from error
     known = list(cases)
     for split in splits:
-        check_leaks(split, known)
+        check_leaks(split, known, group_by=group_by)
     return splits
 
 
@@ -113,14 +122,12 @@ def _group(cases: Sequence[Case]) -> str:
     return " ".join(found)
 
 
-def _named_split(cases: Sequence[Case]) -> Split:
+def _named_split(cases: Sequence[Case], group_by: str) -> Split:
     sides: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for case in sorted(cases, key=lambda case: case.name):
-        if case.split not in sides:
-            raise CohortError(
-                f"case {case.name!r} has the split {case.split!r}", mend="every case needs train, validation or test"
-            )
+        if case.split is None:
+            raise CohortError(f"case {case.name!r} names no split", mend="every case needs train, validation or test")
         sides[case.split].append(case.name)
     split = Split(**{side: tuple(names) for side, names in sides.items()})
-    check_leaks(split, cases)
+    check_leaks(split, cases, group_by=group_by)
     return split
