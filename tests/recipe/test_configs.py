@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from volseg.data.phantom import CELL_LABELS, CT_LABELS, HEART_LABELS
-from volseg.recipe import Recipe, dump_recipe, load_recipe
+from volseg.recipe import Recipe, dump_recipe, json_schema, load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -44,6 +44,18 @@ def test_a_dumped_recipe_is_yaml_to_others_too(name: str) -> None:
     """A reader of YAML 1.1 finds the same data in what is written."""
     recipe = load_recipe(CONFIGS / f"{name}.yaml")
     assert yaml.safe_load(dump_recipe(recipe)) == recipe.to_dict()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_hold_to_the_json_schema(name: str) -> None:
+    """An editor that knows the schema accepts what we accept, and marks an unknown key."""
+    jsonschema = pytest.importorskip("jsonschema", reason="validates the schema; not needed otherwise")
+    path = CONFIGS / f"{name}.yaml"
+    validator = jsonschema.Draft202012Validator(json_schema())
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for data in (written, load_recipe(path).to_dict()):
+        assert not [error.message for error in validator.iter_errors(data)]
+    assert list(validator.iter_errors({**written, "epochz": 1}))
 
 
 def test_overlays_do_what_they_are_called_for() -> None:

@@ -105,6 +105,14 @@ def test_a_wrong_setting_is_named_as_typed(load: Load, setting: str, line: str) 
     assert str(caught.value) == line
 
 
+def test_one_overlay_or_setting_needs_no_list(written: Path) -> None:
+    """A path or setting given alone is one, and not a list of its letters."""
+    Path("one.yaml").write_text("training.epochs: 5", encoding="utf-8")
+    assert load_recipe("recipe.yaml", "one.yaml", "training.batch=9").to_dict() == (
+        load_recipe(Path("recipe.yaml"), [Path("one.yaml")], ["training.batch=9"]).to_dict()
+    )
+
+
 def test_a_setting_is_yaml(load: Load) -> None:
     """Numbers, lists, mappings and none are what they are in a file; the first = ends the key."""
     recipe = load(

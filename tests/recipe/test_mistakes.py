@@ -233,7 +233,7 @@ def test_a_missing_key_says_what_it_is_for(written: Path) -> None:
         load_recipe("recipe.yaml")
     assert str(caught.value) == textwrap.dedent("""\
         recipe.yaml: image.spatial_dims: missing; dimensions of the images
-        recipe.yaml: training.patch: missing; size of a training patch, one number per axis of the network""")
+        recipe.yaml: training.patch: missing; size of a training patch entering the network, one number per axis""")
 
 
 def test_python_data_are_checked_like_files(short: dict[str, Any]) -> None:

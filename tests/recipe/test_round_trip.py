@@ -162,3 +162,30 @@ def test_dimensions_follow_the_images(short: dict[str, Any]) -> None:
     assert flat.spatial_dims == 2
     assert flat.image.axcodes is None
     assert Recipe.from_dict({**short, "image": {"spatial_dims": 3, "axcodes": None}}).image.axcodes is None
+
+
+def test_comments_stand_above_their_keys(short: dict[str, Any]) -> None:
+    """Reasons are written above the keys they are for, long ones wrapped, and change nothing."""
+    recipe = Recipe.from_dict(short).changed({"optimiser": {"lr": 0.5}})
+    reasons = {
+        "training.patch": "fits into memory " * 12,
+        "optimiser.lr": "was stable",
+        "folds.number": "few cases",
+        "labels.values.rv": "of\nthe data",
+    }
+    text = dump_recipe(recipe, defaults=False, comments=reasons)
+    assert Recipe.from_dict(parse_yaml(text, "dumped")) == recipe
+    assert "  # of the data\n  values: {rv: 1, myo: 2, lv: 3}\n" in text
+    assert "# few cases\nlabels:\n" in text
+    assert "# was stable\noptimiser: {lr: 0.5}\n" in text
+    assert " ".join(text.replace("#", " ").split()).count("fits into memory") == 12
+    assert max(map(len, text.splitlines())) <= 112
+
+
+def test_a_change_of_kind_brings_its_defaults(short: dict[str, Any]) -> None:
+    """Changing a recipe in Python does what an overlay does to the file."""
+    recipe = Recipe.from_dict({**short, "optimiser": {"weight_decay": 0.5}})
+    sgd = recipe.changed({"optimiser.kind": "sgd"})
+    assert sgd == Recipe.from_dict({**short, "optimiser": {"kind": "sgd", "weight_decay": 0.5}})
+    assert sgd.optimiser.lr == 0.01
+    assert sgd.changed({"optimiser.kind": "adamw"}) == recipe

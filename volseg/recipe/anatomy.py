@@ -110,8 +110,10 @@ def _options(annotation: Any) -> Iterator[str]:
     elif _members(inner):
         for member in _members(inner):
             yield from _options(member)
-    elif (isinstance(inner, type) and issubclass(inner, Section)) or get_origin(inner) is dict:
+    elif isinstance(inner, type) and issubclass(inner, Section):
         yield "a mapping of keys"
+    elif get_origin(inner) is dict:
+        yield f"a mapping of names, each {describe(get_args(inner)[1])}"
     elif get_origin(inner) is tuple:
         yield f"a list, each {describe(get_args(inner)[0])}"
     else:

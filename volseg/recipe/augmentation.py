@@ -139,7 +139,8 @@ class Augmentation(Section):
     """Symmetries of the anatomy, one fused change of place, and changes of intensity."""
 
     flips: Axes = Field(
-        (), description="axes along which a mirrored image is as plausible; used in training and by inference.tta"
+        (),
+        description="axes (of the network) in which a mirrored image is as plausible; for training and inference.tta",
     )
     right_angles: Planes = Field(
         (), description="planes (pairs of axes) in which an image turned by 90 degrees is as plausible; used likewise"

@@ -17,7 +17,9 @@ class Inference(Section):
     max_memory: Bytes | None = Field(
         None, description="memory that a prediction may take; none is what the machine has"
     )
-    tile: Size | None = Field(None, description="size of a tile, one number per axis of the network; none is planned")
+    tile: Size | None = Field(
+        None, description="size of a tile entering the network, one number per axis; none is planned"
+    )
     blend: Literal["gaussian", "constant"] | None = Field(
         None, description="how overlapping tiles are averaged; none gives exactly the whole-image prediction"
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from volseg.errors import RecipeError, nearest
 from volseg.recipe.layers import Layer
 from volseg.recipe.model import Recipe
 from volseg.recipe.spelling import spell
-from volseg.recipe.yaml_text import LARGEST, parse_yaml, read_yaml, write_yaml
+from volseg.recipe.yaml_text import LARGEST, commented, parse_yaml, read_yaml, write_yaml
 
 StrPath = str | os.PathLike[str]
 
@@ -26,18 +26,26 @@ def load_recipe(path: StrPath, overlays: Iterable[StrPath] = (), sets: Iterable[
     Raises:
         RecipeError: one line per mistake, naming the file or setting it stands in.
     """
-    layers = [_layer(path), *map(_layer, overlays), *map(_setting, sets)]
+    layers = [_layer(path), *map(_layer, _several(overlays)), *map(_setting, _several(sets))]
     return Recipe.from_layers(layers)
 
 
-def dump_recipe(recipe: Recipe, *, defaults: bool = True) -> str:
+def dump_recipe(recipe: Recipe, *, defaults: bool = True, comments: Mapping[str, str] | None = None) -> str:
     """The recipe as YAML, always the same text for the same recipe; it loads back equal.
 
     Args:
         recipe: the recipe.
         defaults: whether keys that hold their default are written too.
+        comments: lines above keys, such as the reason of a choice, by dotted key; of a key that is not written, or
+            not on a line of its own, above the nearest that it lies in.
     """
-    return write_yaml(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults))
+    text = write_yaml(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults))
+    return commented(text, comments) if comments else text
+
+
+def _several(given: Iterable[StrPath]) -> Iterable[StrPath]:
+    """One path or setting, given alone, is a list of one and not a sequence of letters."""
+    return [given] if isinstance(given, str | os.PathLike) else given
 
 
 def _layer(path: StrPath) -> Layer:
@@ -50,7 +58,8 @@ def _layer(path: StrPath) -> Layer:
     return Layer(where, data)
 
 
-def _setting(text: str) -> Layer:
+def _setting(setting: StrPath) -> Layer:
+    text = os.fspath(setting)
     where = f"--set {text}"
     key, equals, value = text.partition("=")
     key = key.strip()

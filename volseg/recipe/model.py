@@ -121,7 +121,9 @@ class Recipe(Section):
         >>> short.changed({"training.epochs": 7}).training.epochs
         7
         """
-        return type(self).from_layers([Layer("recipe", self.to_dict()), Layer(where, changes)])
+        # without its defaults, so that a change of kind brings the defaults of the new kind, as it does in files
+        written = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return type(self).from_layers([Layer("recipe", written), Layer(where, changes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, every key in it; :meth:`from_dict` reads them back."""

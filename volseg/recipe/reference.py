@@ -19,12 +19,41 @@ _HEAD = "| key | expects | default | meaning |\n| --- | --- | --- | --- |"
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors and validators."""
     schema = Recipe.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "volseg recipe"}
+    _as_written(schema, Recipe)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "volseg recipe"}
+    return {key: _with_none(value) for key, value in named.items()}
+
+
+def _as_written(schema: dict[str, Any], section: type[Section], defs: dict[str, Any] | None = None) -> None:
+    """Take the keys whose default follows from others off the required ones: nobody needs to write them."""
+    defs = schema["$defs"] if defs is None else defs
+    derived = {name for name, field in keys_of(section).items() if _derived(field)}
+    if "required" in schema:
+        schema["required"] = [name for name in schema["required"] if name not in derived]
+    for field in keys_of(section).values():
+        for below in set(variants(annotation_of(field)).values()):
+            _as_written(defs[below.__name__], below, defs)
 
 
 def recipe_reference() -> str:
     """Every key of a recipe with its type, default and meaning, as Markdown tables."""
     return "\n\n".join(_parts()) + "\n"
+
+
+def _with_none(schema: Any) -> Any:
+    """Where a recipe may say null, it may say none, which YAML to others is a word."""
+    if isinstance(schema, list):
+        options = [_with_none(item) for item in schema]
+        return [*options, {"const": "none"}] if {"type": "null"} in options else options
+    if isinstance(schema, dict):
+        # variants are told apart by their kind, which a schema of alternatives need not know
+        return {"anyOf" if key == "oneOf" else key: _with_none(value) for key, value in schema.items()}
+    return schema
+
+
+def _derived(field: FieldInfo) -> list[str]:
+    """In words, the default that follows from other keys, if there is one."""
+    return [item.text for item in field.metadata if isinstance(item, Default)]
 
 
 def _parts() -> Iterator[str]:
@@ -55,8 +84,7 @@ def _rows(prefix: str, section: type[Section]) -> Iterator[str]:
 
 def default_text(field: FieldInfo) -> str:
     """What stands where a key is not given, in words."""
-    said = [item.text for item in field.metadata if isinstance(item, Default)]
-    if said:
+    if said := _derived(field):
         return said[0]
     if field.is_required():
         return "required"

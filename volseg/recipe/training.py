@@ -19,7 +19,7 @@ def _form(value: object) -> str:
 class Training(Section):
     """Epochs, patches, precision, seed, checkpoints."""
 
-    patch: Size = Field(description="size of a training patch, one number per axis of the network")
+    patch: Size = Field(description="size of a training patch entering the network, one number per axis")
     batch: Count = Field(2, description="patches in a batch, on each device")
     epochs: Count = Field(100, description="epochs")
     steps_per_epoch: Count | None = Field(None, description="batches per epoch; none is one patch of every case")

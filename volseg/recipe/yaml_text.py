@@ -7,6 +7,8 @@ null. Anchors, aliases, tags, several documents and keys that stand twice are re
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -73,6 +75,35 @@ def parse_yaml(text: str, where: str) -> Any:
 def write_yaml(data: Any) -> str:
     """Plain data as YAML that :func:`parse_yaml` reads back equal; the same data give the same text."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def commented(text: str, comments: Mapping[str, str]) -> str:
+    """``text``, which :func:`write_yaml` wrote, with comments above the lines of dotted keys.
+
+    >>> print(commented("a:\\n  b: 1\\n", {"a.b": "the only one"}), end="")
+    a:
+      # the only one
+      b: 1
+    """
+    lines = text.splitlines()
+    places = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
+    above: dict[int, list[str]] = {}
+    for key, comment in comments.items():
+        parts = key.split(".")
+        known = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+        line = next((places[place] for place in known if place in places), 0)
+        indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+        told = textwrap.wrap(printable(" ".join(comment.split())), 110 - len(indent)) or [""]
+        above.setdefault(line, []).extend(f"{indent}# {part}".rstrip() for part in told)
+    return "".join(f"{line}\n" for i, old in enumerate(lines) for line in (*above.get(i, []), old))
+
+
+def _lines(node: Node | None, at: str = "") -> Iterator[tuple[str, int]]:
+    """The line that each dotted key stands in."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield f"{at}{key.value}", key.start_mark.line
+            yield from _lines(value, f"{at}{key.value}.")
 
 
 class _Refused(Exception):
