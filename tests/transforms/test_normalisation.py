@@ -73,3 +73,11 @@ def test_the_input_is_left_alone_and_nonsense_refused() -> None:
         normalise(torch.full((1, 4), 3.0), {"kind": "zscore"}, padding=[3.0], where="scan.nii")
     with pytest.raises(UsageError, match="zscore, ct or percentile"):
         normalise(x, {"kind": "minmax"})
+
+
+def test_none_leaves_intensities_alone() -> None:
+    """As float32, padding and all, in a copy."""
+    image = torch.tensor([[1, 2, -2000]], dtype=torch.int16)
+    found = normalise(image, {"kind": "none"}, padding=[-2000.0])
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[1.0, 2.0, -2000.0]]

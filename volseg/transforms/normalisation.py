@@ -22,7 +22,7 @@ def normalise(
     Args:
         image: (channels, *spatial).
         settings: ``{"kind": "zscore", "over": "all" | "nonzero"}``, ``{"kind": "ct", "clip": (low, high), "mean": m,
-            "std": s}`` or ``{"kind": "percentile", "range": (low, high), "clip": bool}``.
+            "std": s}``, ``{"kind": "percentile", "range": (low, high), "clip": bool}`` or ``{"kind": "none"}``.
         padding: values that stand for "not measured": left out of statistics, and 0 (for ``ct`` the lower bound)
             in the result.
         where: the file, for errors.
@@ -32,6 +32,8 @@ def normalise(
     """
     image = image.to(torch.float32, copy=True)
     kind = settings.get("kind", "zscore")
+    if kind == "none":
+        return image
     measured = _measured(image, padding)
     if kind == "ct":
         low, high = settings["clip"]
@@ -41,7 +43,7 @@ def normalise(
     if kind == "zscore" and settings.get("over", "all") == "nonzero":
         measured = image != 0 if measured is None else measured & (image != 0)
     if kind not in ("zscore", "percentile"):
-        raise UsageError(f"no normalisation is called {kind!r}", mend="zscore, ct or percentile")
+        raise UsageError(f"no normalisation is called {kind!r}", mend="zscore, ct, percentile or none")
     for index, channel in enumerate(image):
         valid = None if measured is None else measured[index]
         _scale(channel, channel if valid is None else channel[valid], settings, where)

@@ -59,6 +59,7 @@ def warp(
     mode: str = "linear",
     padding: str = "reflect",
     fill: float = 0.0,
+    shape: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """A channel-first image (C, *spatial) resampled at the positions that ``mapping`` gives its voxels.
 
@@ -69,6 +70,8 @@ def warp(
         mode: one of :data:`MODES`.
         padding: one of :data:`PADDINGS`.
         fill: the value outside, for ``constant``.
+        shape: of what comes out; none is the image's own. A patch is taken from the whole image that way, with what
+            really lies around it.
 
     >>> shifted = CoordinateMap.affine([[1.0, 1.0], [0.0, 1.0]], (4,))
     >>> warp(torch.tensor([[1, 2, 3, 4]]), shifted, mode="nearest").tolist()
@@ -80,15 +83,16 @@ def warp(
             f"a map of {mapping.ndim} axes cannot warp a tensor of shape {tuple(image.shape)}",
             mend="tensors are channel-first: (channels, *spatial)",
         )
+    onto = tuple(image.shape[1:]) if shape is None else tuple(int(n) for n in shape)
     if chosen == "nearest":
-        return _nearest(image, mapping, outside, fill)
+        return _nearest(image, mapping, outside, fill, onto)
     if chosen == "probability":
-        return _most_probable(image, mapping, outside, fill)
+        return _most_probable(image, mapping, outside, fill, onto)
     kept = image.dtype if image.is_floating_point() else torch.float32
     work = image.to(torch.float64 if kept == torch.float64 else torch.float32)
     if chosen == "cubic":
-        return _cubic(work, mapping, outside, fill).to(kept)
-    return _linear(work, mapping, outside, fill).to(kept)
+        return _cubic(work, mapping, outside, fill, onto).to(kept)
+    return _linear(work, mapping, outside, fill, onto).to(kept)
 
 
 def warp_batch(
@@ -127,9 +131,9 @@ def _slabs(
         yield _Slab(where, positions(where))
 
 
-def _mirrors(mapping: Map, shape: Sequence[int]) -> int:
+def _mirrors(mapping: Map, shape: Sequence[int], onto: Sequence[int]) -> int:
     """How far the map leaves the image: 0 not at all, 1 by less than its length on every axis, 2 by more."""
-    lower, upper = mapping.bounds(shape)
+    lower, upper = mapping.bounds(onto)
     last = np.asarray(shape) - 1.0
     if (lower >= 0).all() and (upper <= last).all():
         return 0
@@ -149,14 +153,14 @@ def _reflect(x: torch.Tensor, last: float, mirrors: int) -> torch.Tensor:
     return x.neg_().add_(last).abs_().neg_().add_(last)
 
 
-def _nearest(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
+def _nearest(image: torch.Tensor, mapping: Map, padding: Padding, fill: float, onto: tuple[int, ...]) -> torch.Tensor:
     shape = tuple(image.shape[1:])
     dtype = torch.float32 if image[0].numel() <= _EXACT_IN_FLOAT32 or image.device.type == "mps" else torch.float64
-    mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0
+    mirrors = _mirrors(mapping, shape, onto) if padding == "reflect" else 0
     source = image.reshape(len(image), -1)
-    result = torch.empty_like(source)
-    voxels = int(np.prod(shape[1:]))
-    for slab in _slabs(mapping, shape, dtype, image.device, planar=True):
+    result = source.new_empty((len(image), int(np.prod(onto))))
+    voxels = int(np.prod(onto[1:]))
+    for slab in _slabs(mapping, onto, dtype, image.device, planar=True):
         positions = slab.positions.round_()
         outside = None
         index = torch.zeros_like(positions[0])
@@ -171,27 +175,29 @@ def _nearest(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -
             torch.take(channel, flat, out=out[span])
         if outside is not None:
             result[:, span].masked_fill_(outside.reshape(-1), fill)
-    return result.view(image.shape)
+    return result.view(len(image), *onto)
 
 
-def _most_probable(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
+def _most_probable(
+    image: torch.Tensor, mapping: Map, padding: Padding, fill: float, onto: tuple[int, ...]
+) -> torch.Tensor:
     present = torch.unique(image)
     if padding == "constant" and not bool((present == fill).any()):
         present = torch.cat((present, torch.as_tensor([fill], dtype=present.dtype, device=present.device)))
-    result = torch.full_like(image, present[0].item())
-    best = torch.full(image.shape, -1.0, dtype=torch.float32, device=image.device)
+    result = image.new_full((len(image), *onto), present[0].item())
+    best = torch.full(result.shape, -1.0, dtype=torch.float32, device=image.device)
     for value in present:  # the first of equals wins, as in argmax
-        share = _linear((image == value).float(), mapping, padding, float(value == fill))
+        share = _linear((image == value).float(), mapping, padding, float(value == fill), onto)
         better = share > best
         best = torch.where(better, share, best)
         result.masked_fill_(better, value.item())
     return result
 
 
-def _linear(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
+def _linear(image: torch.Tensor, mapping: Map, padding: Padding, fill: float, onto: tuple[int, ...]) -> torch.Tensor:
     shape = tuple(image.shape[1:])
     last = np.asarray(shape, dtype=np.float64) - 1
-    mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0
+    mirrors = _mirrors(mapping, shape, onto) if padding == "reflect" else 0
     if padding == "constant":  # -1 and 1 are the outer faces of the outermost voxels
         scale, shift = 2 / (last + 1), 1 / (last + 1) - 1
         image = image - fill
@@ -199,8 +205,8 @@ def _linear(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) ->
         scale = np.divide(2.0, last, out=np.zeros_like(last), where=last > 0)
         shift = np.zeros_like(last) if mirrors else np.where(last > 0, -1.0, 0.0)
     turned = mapping.scaled(scale, shift)
-    result = torch.empty_like(image)
-    for slab in _slabs(turned, shape, image.dtype, image.device, planar=False):
+    result = image.new_empty((len(image), *onto))
+    for slab in _slabs(turned, onto, image.dtype, image.device, planar=False):
         grid = slab.positions
         if mirrors:
             _reflect(grid, 2.0, mirrors).sub_(1.0)
@@ -232,13 +238,13 @@ def _divisor(size: int) -> int:
     return next(parts for parts in (8, 4, 2, 1) if size % parts == 0)
 
 
-def _cubic(image: torch.Tensor, mapping: Map, padding: Padding, fill: float) -> torch.Tensor:
+def _cubic(image: torch.Tensor, mapping: Map, padding: Padding, fill: float, onto: tuple[int, ...]) -> torch.Tensor:
     """A cubic spline through the voxels, evaluated as 2^d linear samples of its coefficients."""
     shape = tuple(image.shape[1:])
-    mirrors = _mirrors(mapping, shape) if padding == "reflect" else 0
+    mirrors = _mirrors(mapping, shape, onto) if padding == "reflect" else 0
     coefficients = _padded(_coefficients(image))
-    result = torch.empty_like(image)
-    for slab in _slabs(mapping, shape, image.dtype, image.device, planar=True):
+    result = image.new_empty((len(image), *onto))
+    for slab in _slabs(mapping, onto, image.dtype, image.device, planar=True):
         coverage = torch.ones_like(slab.positions[0]) if padding == "constant" else None
         sides = []
         for x, size in zip(slab.positions, shape, strict=True):
