@@ -7,6 +7,7 @@ from volseg.transforms.elastic import Deformation, GridElastic, RandGridElasticd
 from volseg.transforms.instances import SeparateInstancesd, components, separate
 from volseg.transforms.mirror import MirrorPadd, mirror_pad
 from volseg.transforms.motion import Motion, move_batch
+from volseg.transforms.rand_intensity import Intensities, IntensityChange, RandIntensityd, change_batch
 from volseg.transforms.randomness import generator, reseed
 from volseg.transforms.resample import warp, warp_batch
 from volseg.transforms.spatial import RandSpatiald, Spatial
@@ -17,13 +18,17 @@ __all__ = [
     "CoordinateMap",
     "Deformation",
     "GridElastic",
+    "Intensities",
+    "IntensityChange",
     "MirrorPadd",
     "Motion",
     "RandGridElasticd",
+    "RandIntensityd",
     "RandSpatiald",
     "SeparateInstancesd",
     "Spatial",
     "border_weights",
+    "change_batch",
     "class_weights",
     "components",
     "generator",
