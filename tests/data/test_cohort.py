@@ -90,6 +90,23 @@ def test_a_single_file_finds_its_label(lay: Lay) -> None:
     assert find_cases(root / "y.nii.gz").cases[0].label is None
 
 
+def test_a_single_file_with_two_labels_is_refused(lay: Lay) -> None:
+    """Two label maps beside the named file are one too many; notes and folders of such names are none."""
+    root = lay(["x.nii", "x_seg.nii", "x_mask.txt", "x_mask/y.nii"])
+    assert find_cases(root / "x.nii").cases[0].label == root / "x_seg.nii"
+    lay(["x_gt.nii.gz"])
+    with pytest.raises(CohortError, match=r"2 label maps for x\.nii: x_gt\.nii\.gz, x_seg\.nii"):
+        find_cases(root / "x.nii")
+
+
+def test_pictures_among_volumes_are_no_cases(lay: Lay) -> None:
+    """Figures and previews beside volumes are told and left out; a folder of pictures is one of images."""
+    cohort = find_cases(lay(["a.nii", "a.png", "figures/b.tif"]))
+    assert pairs(cohort) == {"a": None}
+    assert cohort.notes == ("2 pictures among volumes left out: name the file or a folder of pictures",)
+    assert pairs(find_cases(cohort.root / "figures")) == {"b": None}
+
+
 def test_patients_are_told_by_names(lay: Lay) -> None:
     """Frames, visits and BIDS entities are parts of one patient."""
     names = ["p1_frame01", "p1_frame12", "sub-07_ses-1_T1w", "sub-07_ses-2_T1w", "q_ED", "q_ES", "z_visit2", "case_003"]
@@ -242,7 +259,7 @@ def test_a_folder_that_may_not_be_listed_is_not_lost(lay: Lay) -> None:
 
 def test_an_unreadable_folder_in_a_tree_fails_by_itself(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, wherever tests run as root: listing is made to fail."""
-    root, scan = lay(["p1/a.nii", "p2/b.nii"]), os.scandir
+    root, scan = lay(["p1/a.png", "p2/b.png"]), os.scandir
 
     def refuse(path: Path) -> object:
         if Path(path).name == "p2":
@@ -251,7 +268,7 @@ def test_an_unreadable_folder_in_a_tree_fails_by_itself(lay: Lay, monkeypatch: p
 
     monkeypatch.setattr("volseg.data.cohort.listing.os.scandir", refuse)
     cohort = find_cases(root)
-    assert [(case.name, case.images) for case in cohort] == [("p1/a", (root / "p1/a.nii",)), ("p2", (root / "p2",))]
+    assert [(case.name, case.images) for case in cohort] == [("p1/a", (root / "p1/a.png",)), ("p2", (root / "p2",))]
     with pytest.raises(CohortError, match="cannot be listed: Permission denied"):
         find_cases(root / "p2")
 
@@ -434,6 +451,17 @@ def test_parallel_folders_pair_by_name(lay: Lay, folder: str) -> None:
     assert cohort.notes == ("1 file not understood as images and left out (1 .csv)",)
 
 
+def test_an_image_folder_alone_pairs_within(lay: Lay) -> None:
+    """Without a label folder, label maps may lie beside their images; truths and cines are left out and told."""
+    root = lay(["images/a.nii", "images/a_seg.nii", "images/b.nii", "images/b_4d.nii"])
+    cohort = find_cases(root)
+    assert pairs(cohort) == {"a": "images/a_seg.nii", "b": None}
+    assert "1 whole cine (_4d) left out: name one to take it" in cohort.notes
+    lay(["labels/a.nii", "labels/a_seg.nii", "labels/b.nii"])
+    assert pairs(find_cases(root)) == {"a": "labels/a.nii", "a_seg": "labels/a_seg.nii", "b": "labels/b.nii"}
+    assert find_cases(root).notes == ("1 file (_4d, _gt) of images/ left out",)
+
+
 def test_the_truth_can_be_chosen(lay: Lay) -> None:
     """Where two folders may hold the truth, naming one decides."""
     root = lay(["images/a.png", "labels/a.png", "instances/a.png"])
@@ -565,6 +593,8 @@ def test_frames_become_cases(tmp_path: Path) -> None:
     assert len(set(output_names(each).values())) == 5
     assert [(c.name, c.frame) for c in find_cases(tmp_path / "still.nii", frames="all")] == [("still", None)]
     assert [(c.name, c.frame) for c in find_cases(tmp_path / "cine_4d.nii", frames=2)] == [("cine_4d", 2)]
+    (tmp_path / "bad.nii").write_bytes(b"no image")
+    assert [c.name for c in find_cases(tmp_path, frames="all")] == ["bad", "still"]
     with pytest.raises(CohortError, match="frames count from 0"):
         find_cases(tmp_path / "still.nii", frames=-1)
 

@@ -87,8 +87,11 @@ def _patients(root: Path) -> tuple[list[tuple[Path, Split | None]], list[Path]]:
 
 
 def _is_patient(folder: Path) -> bool:
-    if (folder / "Info.cfg").is_file():
-        return True
+    try:
+        if (folder / "Info.cfg").is_file():
+            return True
+    except OSError:  # a folder that may not be entered is nobody's
+        return False
     # the layout survives without Info.cfg: patient007/patient007_frame01.nii.gz
     return any(folder.glob(f"{_escaped(folder.name)}_frame[0-9]*.nii*"))
 

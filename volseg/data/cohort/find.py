@@ -17,6 +17,7 @@ from volseg.data.cohort.parallel import find_parallel, is_parallel
 from volseg.data.cohort.table import find_table
 from volseg.data.cohort.tree import find_tree
 from volseg.errors import CohortError, UsageError
+from volseg.io.formats import ending
 
 Want = Literal["optional", "required", "none"]
 
@@ -81,7 +82,8 @@ def _single(file: Path, *, pair: bool) -> Cohort:
     name = stem(file)
     there = []
     if pair and labelled_stem(name) is None:
-        there = [path for path in sorted(file.parent.glob("*")) if labelled_stem(stem(path)) == name]
+        beside = (path for path in sorted(file.parent.iterdir()) if ending(path) and not path.name.startswith("."))
+        there = [path for path in beside if labelled_stem(stem(path)) == name]
     if len(there) > 1:
         raise CohortError(
             f"{counted(len(there), 'label map')} for {listed([file.name])}: {listed(p.name for p in there)}",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from volseg.data.cohort.case import Case
-from volseg.errors import CohortError
+from volseg.errors import CohortError, VolsegError
 from volseg.io import frame_count
 
 Frames = int | Literal["all"] | None
@@ -26,7 +26,10 @@ def with_frames(cases: tuple[Case, ...], frames: Frames) -> tuple[Case, ...]:
 def _each(case: Case) -> tuple[Case, ...]:
     if case.frame is not None or len(case.images) > 1 or case.image.is_dir():
         return (case,)
-    count = frame_count(case.image)
+    try:
+        count = frame_count(case.image)
+    except VolsegError:  # a damaged file fails by itself when it is read, and not the others with it
+        return (case,)
     if count == 1:
         return (case,)
     return tuple(replace(case, name=f"{case.name}_t{k:03d}", frame=k, label=None) for k in range(count))

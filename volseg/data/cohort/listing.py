@@ -17,6 +17,8 @@ _COMPANIONS = {"info.cfg", "dataset.json", "phantom.json", "dicomdir", "thumbs.d
 _IGNORED_FOLDERS = {"__macosx"}
 # The voxels of a header that lies beside them.
 _DETACHED = {".raw", ".zraw", ".raw.gz"}
+_DICOM = {end for end, form in ENDINGS.items() if form.kind == "dicom"}
+_PICTURES = {end for end, form in ENDINGS.items() if form.kind == "picture"}
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,21 @@ class Listing:
     items: tuple[Item, ...]
     #: what is no image, by its path
     strange: tuple[Path, ...]
+    #: how many 2-D pictures lie among volumes: figures and previews, not cases
+    pictures: int = 0
 
     def notes(self) -> tuple[str, ...]:
-        """One line on what was not understood, if anything."""
+        """A line on what was left out, if anything."""
+        said = f"{counted(self.pictures, 'picture')} among volumes left out: name the file or a folder of pictures"
+        seen = (said,) if self.pictures else ()
         if not self.strange:
-            return ()
+            return seen
         kinds = Counter("".join(path.suffixes[-1:]).lower() or "no ending" for path in self.strange)
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))[:5])
-        return (f"{counted(len(self.strange), 'file')} not understood as images and left out ({shown})",)
+        return (
+            *seen,
+            f"{counted(len(self.strange), 'file')} not understood as images and left out ({shown})",
+        )
 
 
 def list_images(root: Path) -> Listing:
@@ -60,12 +69,15 @@ def list_images(root: Path) -> Listing:
     items: list[Item] = []
     strange: list[Path] = []
     _walk(root, "", items, strange, frozenset())
+    others = [item for item in items if ending(item.path) not in _PICTURES]
+    if any(item.dicom or ending(item.path) for item in others):  # a folder that cannot be listed tells nothing
+        return Listing(root, tuple(others), tuple(strange), len(items) - len(others))
     return Listing(root, tuple(items), tuple(strange))
 
 
 def folders(root: Path) -> list[Path]:
     """The folders directly below a folder, in natural order, hidden ones left out."""
-    return [path for path in _entries(root) if path.is_dir()]
+    return [path for path in _entries(root) if is_folder(path)]
 
 
 def is_there(path: Path) -> bool:
@@ -76,9 +88,17 @@ def is_there(path: Path) -> bool:
         return True
 
 
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; what may not be seen is none, and fails by itself when it is read."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def strangers(folder: Path) -> tuple[Path, ...]:
     """Files directly in a folder that belong to no layout."""
-    return tuple(path for path in _entries(folder) if not path.is_dir() and path.name.lower() not in _COMPANIONS)
+    return tuple(path for path in _entries(folder) if not is_folder(path) and path.name.lower() not in _COMPANIONS)
 
 
 def _walk(folder: Path, above: str, items: list[Item], strange: list[Path], seen: frozenset[Path]) -> None:
@@ -92,9 +112,9 @@ def _walk(folder: Path, above: str, items: list[Item], strange: list[Path], seen
             raise
         items.append(Item(folder, above.removesuffix("/")))
         return
-    files = [path for path in entries if not path.is_dir()]
+    files = [path for path in entries if not is_folder(path)]
     images, rest = _images(files)
-    slices = [path for path in rest if ending(path) in _DICOM or is_dicom(path)]
+    slices = [path for path in rest if ending(path) in _DICOM or _starts_as_dicom(path)]
     # slices of a series are one item, the folder; where images lie beside them they are still one series
     if slices:
         items.append(Item(folder, above.removesuffix("/") or _own_name(folder), dicom=True))
@@ -102,11 +122,15 @@ def _walk(folder: Path, above: str, items: list[Item], strange: list[Path], seen
     gone = set(slices)
     strange.extend(path for path in rest if path not in gone)
     for path in entries:
-        if path.is_dir() and path.name.lower() not in _IGNORED_FOLDERS:
+        if is_folder(path) and path.name.lower() not in _IGNORED_FOLDERS:
             _walk(path, f"{above}{path.name}/", items, strange, seen | {real})
 
 
-_DICOM = {end for end, form in ENDINGS.items() if form.kind == "dicom"}
+def _starts_as_dicom(path: Path) -> bool:
+    try:
+        return is_dicom(path)
+    except OSError:  # a file that may not be seen, and whose name promises no image
+        return False
 
 
 def _images(files: list[Path]) -> tuple[list[Path], list[Path]]:

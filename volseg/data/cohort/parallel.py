@@ -6,8 +6,8 @@ from pathlib import Path
 
 from volseg.data.cohort.case import Case, Cohort, Split, split_named
 from volseg.data.cohort.listing import Listing, folders, list_images, strangers
-from volseg.data.cohort.naming import is_cine, listed
-from volseg.data.cohort.pairing import by_folder, require_single
+from volseg.data.cohort.naming import counted, is_cine, is_truth, listed
+from volseg.data.cohort.pairing import by_folder, by_suffix, require_single
 from volseg.data.cohort.tree import tree_patient
 from volseg.errors import CohortError
 
@@ -38,11 +38,17 @@ def _pairs(
     home: Path, images: Path, split: Split | None, *, pair: bool, truth: str | None
 ) -> tuple[list[Case], list[str]]:
     listing = list_images(images)
-    items = [item for item in listing.items if not is_cine(item.base)]
-    require_single(images, items)
     maps = _truth(home, images, truth) if pair else None
-    labels = Listing(home, (), ()) if maps is None else list_images(maps)
-    pairs = by_folder(home, items, labels.items, where=f"{maps.name}/" if maps else "")
+    if maps is None:
+        labels = Listing(home, (), ())
+        pairs, notes = by_suffix(images, listing.items, pair=pair)
+    else:
+        labels = list_images(maps)
+        items = [item for item in listing.items if not (is_cine(item.base) or is_truth(item.base))]
+        pairs = by_folder(home, items, labels.items, where=f"{maps.name}/")
+        left = len(listing.items) - len(items)
+        notes = [f"{counted(left, 'file')} (_4d, _gt) of {images.name}/ left out"] if left else []
+    require_single(images, [image for image, _ in pairs])
     prefix = "" if split is None else f"{home.name}/"
     instances = maps is not None and maps.name.lower() in _INSTANCES
     cases = [
@@ -57,7 +63,8 @@ def _pairs(
         for image, label in pairs
     ]
     strange = (*listing.strange, *labels.strange, *strangers(home))
-    return cases, [*Listing(home, (), strange).notes()]
+    pictures = listing.pictures + labels.pictures
+    return cases, [*Listing(home, (), strange, pictures).notes(), *notes]
 
 
 def _homes(root: Path) -> list[tuple[Path, Path, Split | None]]:
