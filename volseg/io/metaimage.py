@@ -8,7 +8,7 @@ from pathlib import Path
 from volseg.errors import VolumeError
 from volseg.io.geometry_check import grid_of_affine, require_plausible
 from volseg.io.itk_header import read_header, to_ras
-from volseg.io.raw_voxels import Storage, read_voxels
+from volseg.io.raw_voxels import Storage, beside, read_voxels
 from volseg.io.volume import ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
@@ -109,7 +109,7 @@ def _storage(path: Path, text: _Text) -> Storage:
     skip = int(_numbers(path, fields, "headersize")[0]) if "headersize" in fields else 0
     if skip < -1 or (skip == -1 and _flag(fields, "compresseddata")):
         raise VolumeError(f"HeaderSize {skip} means nothing here", where=path, mend=_AGAIN)
-    data, start = (path, text.end) if local else (path.parent / named, 0)
+    data, start = (path, text.end) if local else (beside(path, named), 0)
     return Storage(data, start + max(skip, 0), "zlib" if _flag(fields, "compresseddata") else "raw", at_end=skip == -1)
 
 

@@ -12,7 +12,7 @@ from volseg.errors import VolumeError
 from volseg.geometry import Affine
 from volseg.io.geometry_check import grid_of_affine, require_plausible
 from volseg.io.itk_header import ItkHeader, read_header, to_ras
-from volseg.io.raw_voxels import Storage, read_voxels
+from volseg.io.raw_voxels import Storage, beside, read_voxels
 from volseg.io.volume import ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
@@ -87,7 +87,7 @@ def _storage(path: Path, text: _Text) -> Storage:
     if named is not None:
         if named.upper().startswith("LIST") or "%" in named:
             raise VolumeError("the voxels are in several files", where=path, mend="save it again as one .nrrd")
-        data, start = path.parent / named, 0
+        data, start = beside(path, named), 0
     packed = encoding != "raw"
     if skip < -1 or (skip == -1 and packed):
         raise VolumeError(f"byte skip {skip} means nothing here", where=path, mend="save it again as one .nrrd")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from volseg.errors import UsageError, VolumeError
+from volseg.errors import UsageError, VolsegError, VolumeError
 from volseg.geometry import Grid
 from volseg.io.atomic import atomic_write
 from volseg.io.formats import ending
@@ -85,10 +85,10 @@ def _opened(path: Path) -> Iterator[Any]:
         raise VolumeError("too many pixels for a picture", where=path, mend="save it as .nrrd or .nii.gz") from error
     except UnidentifiedImageError as error:
         raise VolumeError("damaged: the picture's header cannot be read", where=path, mend=_AGAIN) from error
-    except VolumeError:
+    except VolsegError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0][:120]
+    except Exception as error:  # Pillow meets damage with whatever error it happens to run into
+        said = " ".join((str(error) or type(error).__name__).split())[:120]
         raise VolumeError(f"damaged: {said}", where=path, mend=_AGAIN) from error
 
 

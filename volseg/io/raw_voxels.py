@@ -32,6 +32,13 @@ class Storage:
     at_end: bool = False
 
 
+def beside(path: Path, named: str) -> Path:
+    """The data file that a header names: in the header's own folder or below it, nowhere else on the machine."""
+    if not named.isprintable() or Path(named).is_absolute() or ".." in Path(named).parts:
+        raise VolumeError("names a data file outside its folder", where=path, mend="save it again as one file")
+    return path.parent / named
+
+
 def read_voxels(
     storage: Storage, shape: tuple[int, ...], dtype: np.dtype[Any], where: Path
 ) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
