@@ -84,7 +84,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(recipes())
 def test_a_recipe_survives_every_way_of_writing_it(data: dict[str, Any]) -> None:
     """Plain data, JSON, YAML with and without defaults, and pickles all give an equal recipe with the same digest."""

@@ -86,8 +86,9 @@ def _lay(below: dict[str, Any], above: Mapping[str, Any], at: Key, layer: Layer,
         if isinstance(value, dict) and isinstance(below.get(name), dict):
             _lay(below[name], value, key, layer, origins)
             continue
-        for old in [old for old in origins if old[: len(key)] == key]:
-            del origins[old]
+        if name in below:
+            for old in [old for old in origins if old[: len(key)] == key]:
+                del origins[old]
         origins[key] = layer
         below[name] = value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,17 +22,24 @@ _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "fa
 
 def recipe_error(error: ValidationError, recipe: type[Section], merged: Merged) -> RecipeError:
     """The error that a user sees, at most :data:`SHOWN` lines and how many more there are."""
-    lines = list(dict.fromkeys(_line(key, text, merged) for key, text in _mistakes(error, recipe)))
-    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return RecipeError("\n".join(lines[:SHOWN] + more))
+    details = error.errors(include_url=False)
+    count = sum(len(detail["ctx"]["found"]) if _is_contradictions(detail) else 1 for detail in details)
+    # thousands of mistakes are told as fast as eight
+    lines = [_line(key, text, merged) for key, text in islice(_mistakes(details, recipe), SHOWN)]
+    more = [f"… and {count - SHOWN} more"] if count > SHOWN else []
+    return RecipeError("\n".join(lines + more))
 
 
-def _mistakes(error: ValidationError, recipe: type[Section]) -> Iterator[tuple[Key, str]]:
-    for detail in error.errors(include_url=False):
-        if detail["type"] == "contradictions":
+def _mistakes(details: Sequence[ErrorDetails], recipe: type[Section]) -> Iterator[tuple[Key, str]]:
+    for detail in details:
+        if _is_contradictions(detail):
             yield from detail["ctx"]["found"]
         else:
             yield _mistake(detail, recipe)
+
+
+def _is_contradictions(detail: ErrorDetails) -> bool:
+    return detail["type"] == "contradictions"
 
 
 def _line(key: Key, text: str, merged: Merged) -> str:
