@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML, RLELossless, generate_uid
 
 from volseg.errors import UsageError, VolsegError, VolumeError
 from volseg.io.dicom import list_series, read_series
@@ -241,6 +242,35 @@ def test_60_frames_without_places_are_refused(dicom_series: Series) -> None:
     assert refused(files[0].parent) == (
         "holds 3 frames without a place for each of them (Nuclear Medicine Image Storage);"
         " convert it to a single-frame or an enhanced multi-frame series first"
+    )
+
+
+def test_60_an_enhanced_multi_frame_series_is_accepted(real_data: Path) -> None:
+    """One enhanced file is the volume that its single-frame twin is."""
+    folder = real_data / "dicom" / "dcmqi" / "24x38x3"
+    one, many = read_series(folder / "multiframe" / "mf.dcm"), read_series(folder / "image")
+    np.testing.assert_array_equal(one.array, many.array)
+    assert one.grid == many.grid
+    assert one.notes == ()
+
+
+def test_61_a_compressed_series_is_decoded(dicom_series: Series) -> None:
+    """Lossless compression changes nothing."""
+    files = dicom_series(edit=lambda ds, k: ds.compress(RLELossless, generate_instance_uid=False))
+    np.testing.assert_array_equal(read_series(files[0].parent).array, expected_voxels())
+
+
+def test_61_a_syntax_without_a_decoder_is_named(dicom_series: Series) -> None:
+    """A movie codec is named with the way out."""
+    file = dicom_series(slices=1)[0]
+    dataset = dcmread(file)
+    dataset.PixelData = encapsulate([dataset.PixelData])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+    dataset.save_as(file, implicit_vr=False, little_endian=True)
+    assert refused(file) == (
+        "its transfer syntax MPEG2 Main Profile / Main Level cannot be decoded;"
+        " export the series uncompressed (Explicit VR Little Endian)"
     )
 
 

@@ -22,8 +22,7 @@ from volseg.labels import Labels
 
 Series = Callable[..., list[Path]]
 
-# highdicom asks whether "Jane_Doe" is a name; it is what the data says
-pytestmark = pytest.mark.filterwarnings("ignore:The string .* is unlikely to represent:UserWarning")
+pytestmark = pytest.mark.usefixtures("in_process")
 
 LABELS = Labels.of(
     {"liver": 1, "tumour": 7, "Milz – späte Phase": 3},
