@@ -18,6 +18,11 @@ MISTAKES = [
     ("optimizer: {lr: 1}", "optimizer: unknown key; did you mean 'optimiser'?"),
     ("epochs: 9", "epochs: unknown key; did you mean 'training.epochs'?"),
     ("network: {kernal: 3}", "network.kernal: unknown key; did you mean 'kernel_sizes'?"),
+    ("<<: {a: 1}", "<<: unknown key; known are labels, image, normalisation, network, augmentation, weight_map, loss, "
+     "optimiser, training, inference, postprocessing, folds, tracking, bundle"),
+    ("network: {<unet>: 1}", "network.<unet>: unknown key; known are kind, spatial_dims, channels, kernel_sizes, "
+     "strides, padding, norm, activation, dropout, residual, upsample, deep_supervision"),
+    ("folds: {'[key]': 1}", "folds.[key]: unknown key; known are number, seed, group_by, stratify"),
     ("folds: {q: 1}", "folds.q: unknown key; known are number, seed, group_by, stratify"),
     (
         "augmentation: {spatial.rotation: 3}",

@@ -47,23 +47,28 @@ def is_default(section: type[Section]) -> bool:
     return kind is not None and not kind.is_required()
 
 
-def follow(root: type[Section], loc: Sequence[str | int]) -> tuple[Any, type[Section], tuple[str | int, ...]]:
+def follow(
+    root: type[Section], loc: Sequence[str | int], *, unknown: bool = False
+) -> tuple[Any, type[Section], tuple[str | int, ...]]:
     """What pydantic's location means: the annotation there, the section it lies in, and the key without tags.
 
-    The annotation is None where the section has no such key.
+    The annotation is None where the section has no such key. With ``unknown`` the last part is a key that somebody
+    made up, whatever it looks like.
     """
     annotation: Any = root
     section, key = root, list[str | int]()
     for i, part in enumerate(loc):
-        if isinstance(part, str) and part.startswith("<"):
-            if i == len(loc) - 1:
-                break  # the value is none of the forms it may have: all of them are told
-            annotation = next((m for m in _members(_opened(annotation)[1]) if _tag_of(m) == part), annotation)
-            continue
-        if part == "[key]":
-            continue
-        key.append(part)
+        last = i == len(loc) - 1
         _, inner, _ = _opened(annotation)
+        members = {_tag_of(member): member for member in _members(inner)}
+        if part in members and not (last and unknown):
+            if last:
+                break  # the value is none of the forms it may have: all of them are told
+            annotation = members[str(part)]
+            continue
+        if last and part == "[key]" and not unknown:
+            break  # it is the name before it that is wrong
+        key.append(part)
         if isinstance(inner, type) and issubclass(inner, Section):
             section = inner
             field = keys_of(inner).get(str(part))

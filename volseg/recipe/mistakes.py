@@ -49,8 +49,8 @@ def _line(key: Key, text: str, merged: Merged) -> str:
 
 
 def _mistake(detail: ErrorDetails, recipe: type[Section]) -> tuple[Key, str]:
-    annotation, section, key = follow(recipe, detail["loc"])
     kind, value = detail["type"], detail["input"]
+    annotation, section, key = follow(recipe, detail["loc"], unknown=kind == "extra_forbidden")
     if kind == "extra_forbidden":
         return key, _unknown_key(str(key[-1]), section, recipe)
     if kind == "missing":

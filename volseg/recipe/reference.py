@@ -88,7 +88,7 @@ def default_text(field: FieldInfo) -> str:
         return said[0]
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
+    value = field.get_default(call_default_factory=True)
     return "as below" if isinstance(value, Section) else "empty" if value in ((), {}) else spell(value)
 
 
