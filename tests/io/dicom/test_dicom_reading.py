@@ -164,12 +164,13 @@ def test_radiographs_have_two_dimensions_and_negatives_are_inverted(dicom_series
             delattr(ds, keyword)
         ds.Modality, ds.ImagerPixelSpacing = "DX", [0.2, 0.1]
         ds.PhotometricInterpretation = "MONOCHROME1"
-        ds.BitsStored, ds.HighBit = 14, 13
+        ds.BitsStored, ds.HighBit, ds.PixelPaddingValue = 14, 13, 16383
 
     files = dicom_series(slices=2, edit=edit, sop_class="1.2.840.10008.5.1.4.1.1.1.1")
     volume = read_series(files[1])
     np.testing.assert_array_equal(volume.array, (1 << 14) - 1 - made_up(2)[..., 1])
     np.testing.assert_array_equal(volume.grid.affine, np.diag([-0.1, -0.2, 1]))
+    assert volume.padding == 0
     assert volume.notes == (
         "the pixel spacing is that at the detector, magnification not taken out",
         "stored as a negative (MONOCHROME1): inverted, so that high values are bright",
@@ -223,6 +224,7 @@ def test_a_spacing_in_the_header_that_positions_deny_is_noted(dicom_series: Seri
         (lambda ds, k: setattr(ds, "HighBit", 14), "stores 16 bits in 16 in a way that DICOM no longer allows"),
         (lambda ds, k: setattr(ds, "SamplesPerPixel", 3), r"is a colour image \(MONOCHROME2\)"),
         (lambda ds, k: setattr(ds, "PhotometricInterpretation", "PALETTE COLOR"), "its values are PALETTE COLOR"),
+        (lambda ds, k: setattr(ds, "RescaleSlope", 0), "its RescaleSlope is 0"),
         (lambda ds, k: setattr(ds, "BitsAllocated", 24), "stores 24 bits per pixel"),
     ],
 )
@@ -237,6 +239,14 @@ def test_a_dicom_file_cut_inside_its_header_is_refused(dicom_series: Series) -> 
     file = dicom_series()[2]
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(VolumeError, match=f"{file.name}: "):
+        read_series(file.parent)
+
+
+def test_a_dicom_file_of_no_kind_is_refused(dicom_series: Series) -> None:
+    """What is left of a slice when its header is lost is no stray file."""
+    file = dicom_series()[4]
+    file.write_bytes(file.read_bytes()[:132] + bytes(400))
+    with pytest.raises(VolumeError, match="does not say what kind of object it is; export the series again"):
         read_series(file.parent)
 
 

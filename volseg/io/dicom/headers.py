@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 
 from volseg.errors import VolumeError
 from volseg.io.dicom.files import is_dicom
-from volseg.io.dicom.kinds import IMAGES, name_of
+from volseg.io.dicom.kinds import IMAGES, PROJECTIONS, name_of
 
 _TAGS = (
     "SOPClassUID",
@@ -109,6 +109,16 @@ class Plane:
     marks: tuple[tuple[str, str], ...]
 
     @property
+    def is_negative(self) -> bool:
+        """Whether low values are bright and mean nothing but a shade."""
+        return self.photometric == "MONOCHROME1" and self.sop_class in PROJECTIONS
+
+    @property
+    def brightest_and_darkest(self) -> int:
+        """The sum of the largest and the smallest value that can be stored: what a negative is taken from."""
+        return -1 if self.signed else (1 << self.bits) - 1
+
+    @property
     def is_localizer(self) -> bool:
         return len(self.image_type) > 2 and self.image_type[2] == "LOCALIZER"
 
@@ -118,6 +128,7 @@ def scan(files: Iterable[Path]) -> tuple[list[Plane], Counter[str]]:
     planes: list[Plane] = []
     passed: Counter[str] = Counter()
     for file in files:
+        _require_readable(file)
         if not is_dicom(file):
             passed["not DICOM"] += 1
             continue
@@ -133,6 +144,8 @@ def planes_of(file: Path) -> list[Plane] | str:
     """The planes of one file; or, when it is no image, what it is."""
     header = read_header(file, _TAGS)
     sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+    if not sop_class:
+        raise VolumeError("does not say what kind of object it is", where=file, mend="export the series again")
     if sop_class not in IMAGES:
         return name_of(sop_class)
     try:
@@ -169,6 +182,14 @@ def read_header(file: Path, tags: Sequence[str] | None = None) -> Dataset:
         ) from error
 
 
+def _require_readable(file: Path) -> None:
+    """A slice that may not be read must not pass for a stray file."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise VolumeError(f"cannot be read: {error.strerror}", where=file) from error
+
+
 def _planes(file: Path, header: Dataset, sop_class: str) -> Iterator[Plane]:
     frames = _integer(header, "NumberOfFrames", file, default=1)
     rows, columns = (_integer(header, name, file) for name in ("Rows", "Columns"))
@@ -198,6 +219,9 @@ def _planes(file: Path, header: Dataset, sop_class: str) -> Iterator[Plane]:
     syntax = str(header.file_meta.get("TransferSyntaxUID", "")) or _implied_syntax(header)
     for index in range(frames):
         groups = _Groups(header, shared, _group(per_frame, index))
+        slope = groups.number("PixelValueTransformationSequence", "RescaleSlope", file, default=1.0)
+        if slope == 0:
+            raise VolumeError("its RescaleSlope is 0", where=file, mend="export the series again")
         spacing = groups.numbers("PixelMeasuresSequence", "PixelSpacing", 2, file)
         detector = None if spacing else groups.numbers("", "ImagerPixelSpacing", 2, file)
         image_type = groups.value("", "ImageType")
@@ -228,7 +252,7 @@ def _planes(file: Path, header: Dataset, sop_class: str) -> Iterator[Plane]:
             thickness=groups.number("PixelMeasuresSequence", "SliceThickness", file),
             between=groups.number("PixelMeasuresSequence", "SpacingBetweenSlices", file),
             frame_of_reference=str(header.get("FrameOfReferenceUID", "") or ""),
-            slope=groups.number("PixelValueTransformationSequence", "RescaleSlope", file, default=1.0),
+            slope=slope,
             intercept=groups.number("PixelValueTransformationSequence", "RescaleIntercept", file, default=0.0),
             padding=_padding(header, bits, signed),
             lossy=str(header.get("LossyImageCompression", "")) == "01",

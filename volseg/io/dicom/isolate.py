@@ -73,6 +73,15 @@ def run_isolated(
     request: Mapping[str, object], *, where: object, budget: Budget, voxels: bytes | memoryview = b""
 ) -> Answer:
     """Let the child do ``request``; every way in which it can fail is one :class:`VolsegError` about ``where``."""
+    try:
+        return _isolated(request, where, budget, voxels)
+    except OSError as error:  # no room for temporary files, no further process
+        if isinstance(error, VolsegError):
+            raise
+        raise VolumeError(f"the DICOM reader could not be started: {error.strerror or error}", where=where) from error
+
+
+def _isolated(request: Mapping[str, object], where: object, budget: Budget, voxels: bytes | memoryview) -> Answer:
     with (
         _shared_memory() as shared,
         tempfile.TemporaryFile() as answer,

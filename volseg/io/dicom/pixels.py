@@ -23,7 +23,6 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from volseg.errors import MissingExtra, VolumeError
 from volseg.io.dicom.headers import Plane
-from volseg.io.dicom.kinds import PROJECTIONS
 
 Pixels = npt.NDArray[Any]
 
@@ -112,13 +111,11 @@ class _Reader:
                 where=plane.file,
                 mend="export the series again, uncompressed if it is compressed",
             ) from error
-        if plane.photometric == "MONOCHROME1":
-            if plane.sop_class in PROJECTIONS and "ModalityLUTSequence" not in self._dataset:
-                brightest_and_darkest = -1 if plane.signed else (1 << plane.bits) - 1
-                stored = (brightest_and_darkest - stored.astype(np.int64)).astype(stored.dtype)
-                self._note("stored as a negative (MONOCHROME1): inverted, so that high values are bright")
-            else:
-                self._note("MONOCHROME1 (shown inverted): the values are kept as stored")
+        if plane.is_negative and "ModalityLUTSequence" not in self._dataset:
+            stored = (plane.brightest_and_darkest - stored.astype(np.int64)).astype(stored.dtype)
+            self._note("stored as a negative (MONOCHROME1): inverted, so that high values are bright")
+        elif plane.photometric == "MONOCHROME1":
+            self._note("MONOCHROME1 (shown inverted): the values are kept as stored")
         return stored
 
     def _note(self, text: str) -> None:
@@ -260,5 +257,10 @@ def _rescale(planes: Sequence[Plane], shared: int, raw: np.dtype[Any], dtype: np
 
 def _padding(planes: Sequence[Plane]) -> float | None:
     """What the padding value became by rescaling; none when the slices do not agree."""
-    values = {None if p.padding is None else p.padding * p.slope + p.intercept for p in planes}
+    values = {None if p.padding is None else _padded(p) * p.slope + p.intercept for p in planes}
     return values.pop() if len(values) == 1 else None
+
+
+def _padded(plane: Plane) -> float:
+    padding = plane.padding or 0.0
+    return plane.brightest_and_darkest - padding if plane.is_negative else padding

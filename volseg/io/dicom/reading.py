@@ -39,7 +39,7 @@ def read_job(request: Mapping[str, Any]) -> dict[str, Any]:
     notes += dropped
     placed = place(kept, where)
     rows, columns = placed.planes[0].shape
-    largest = 8 * rows * columns * len(placed.planes)
+    largest = rows * columns * len(placed.planes) * max(4, placed.planes[0].allocated // 8)
     _require_memory(largest, where)
     limit(memory=int(request["memory"]) + 3 * largest)
     voxels = decode(placed.planes, int(request["shared"]), Path(request["scratch"]))

@@ -83,7 +83,10 @@ def request_for(path: Path, series: str | None) -> dict[str, Any]:
 
 def budget_of(request: Mapping[str, Any]) -> Budget:
     """What reading these files may take."""
-    return Budget.for_files(sum(Path(file).stat().st_size for file in request["files"]))
+    try:
+        return Budget.for_files(sum(Path(file).stat().st_size for file in request["files"]))
+    except OSError as error:
+        raise VolumeError(f"cannot be read: {error.strerror}", where=error.filename or request["where"]) from error
 
 
 def _volume(answer: Answer, path: Path) -> Volume:
