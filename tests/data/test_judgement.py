@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from volseg.data import judgement
+from volseg.data import apart, judgement
 from volseg.data.cohort import Case, find_cases
 from volseg.data.judgement import judge, judge_all
 from volseg.geometry import Grid
@@ -40,7 +40,7 @@ def test_order_is_kept_and_a_bad_case_is_one_among_many(folder: Path) -> None:
     assert [j.good for j in found] == [True, False, True, True]
 
 
-def dying(case: Case, declared: object) -> judgement.Judgement:
+def dying(case: Case, *, declared: object) -> judgement.Judgement:
     import os
 
     if case.name == "c1":
@@ -51,7 +51,7 @@ def dying(case: Case, declared: object) -> judgement.Judgement:
 def test_a_case_that_kills_its_process_costs_only_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash in a decoder is that case's verdict; all others are judged."""
     monkeypatch.setattr(judgement, "judge", dying)
-    monkeypatch.setattr(judgement, "get_context", lambda _: __import__("multiprocessing").get_context("fork"))
+    monkeypatch.setattr(apart, "get_context", lambda _: __import__("multiprocessing").get_context("fork"))
     found = {j.case: j for j in judge_all(find_cases(folder).cases)}
     assert {name for name, j in found.items() if not j.good} == {"c1"}
     assert "ended the process" in found["c1"].error

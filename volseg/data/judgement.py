@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 
 import numpy as np
 
+from volseg.data.apart import each_apart
 from volseg.data.cohort import Case
 from volseg.errors import VolsegError
 from volseg.io import read_labels, read_volume, require_pair
@@ -61,26 +59,8 @@ def judge(case: Case, declared: Labels | None = None) -> Judgement:
 
 def judge_all(cases: Sequence[Case], declared: Labels | None = None, *, processes: int = 2) -> Iterator[Judgement]:
     """Judge cases in processes of their own, in order; one that kills its process costs only itself."""
-    workers = max(1, min(processes, len(cases), os.cpu_count() or 1))
-    waiting = list(cases)
-    while waiting:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(judge, case, declared) for case in waiting]
-            for index, (case, future) in enumerate(zip(waiting, futures, strict=True)):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    # which of the cases in flight it was is not known: the first gets a process to itself
-                    yield _judge_alone(case, declared)
-                    waiting = waiting[index + 1 :]
-                    break
-            else:
-                return
+    return each_apart(partial(judge, declared=declared), cases, processes=processes, lost=_lost)
 
 
-def _judge_alone(case: Case, declared: Labels | None) -> Judgement:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(judge, case, declared).result()
-        except BrokenProcessPool:
-            return Judgement(case.name, error=f"{case.name}: reading it ended the process; leave it out")
+def _lost(case: Case) -> Judgement:
+    return Judgement(case.name, error=f"{case.name}: reading it ended the process; leave it out")

@@ -1,0 +1,29 @@
+"""Evaluations: predictions held against truths over a cohort, and what cardiologists read from them."""
+
+from volseg.evaluation.evaluation import Evaluation, PairedComparison, evaluate, evaluate_pairs
+from volseg.evaluation.masks import Mask, Masks, find_masks
+from volseg.evaluation.measures import MEASURES, Measure
+from volseg.evaluation.pairing import Pair, Pairs, pair_masks
+from volseg.evaluation.scoring import CaseResult, Score
+from volseg.evaluation.summary import StructureSummary
+from volseg.evaluation.tables import evaluation_csv, evaluation_json
+
+__all__ = [
+    "MEASURES",
+    "CaseResult",
+    "Evaluation",
+    "Mask",
+    "Masks",
+    "Measure",
+    "Pair",
+    "PairedComparison",
+    "Pairs",
+    "Score",
+    "StructureSummary",
+    "evaluate",
+    "evaluate_pairs",
+    "evaluation_csv",
+    "evaluation_json",
+    "find_masks",
+    "pair_masks",
+]

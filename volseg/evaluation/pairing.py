@@ -1,0 +1,92 @@
+"""Which prediction is held against which truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volseg.data.cohort.naming import counted, listed
+from volseg.errors import CohortError
+from volseg.evaluation.masks import Mask, StrPath, find_masks
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and the truth it is held against."""
+
+    prediction: Mask
+    truth: Mask
+
+    @property
+    def name(self) -> str:
+        """The case, as the truth names it."""
+        return self.truth.name
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Predictions and truths by case, in natural order."""
+
+    predictions: Path
+    truths: Path
+    found: tuple[Pair, ...]
+    #: truths without a prediction
+    missing: tuple[Mask, ...] = ()
+    #: predictions without a truth, by name
+    extra: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:
+    """Pair the predictions of a folder with truths by the case's name.
+
+    A case's name is the path below the folder. Where either side is flat, the file's own name is enough if no other
+    case has it. Two files that are named themselves are a pair whatever they are called.
+
+    Raises:
+        CohortError: if there is no pair at all.
+    """
+    made, true = find_masks(predictions), find_masks(truths)
+    if made.root.is_file() and true.root.is_file() and len(made.masks) == len(true.masks) == 1:
+        return Pairs(made.root, true.root, (Pair(made.masks[0], true.masks[0]),))
+    partners = _partners(made.masks, true.masks)
+    found = tuple(Pair(partners[truth.name], truth) for truth in true.masks if truth.name in partners)
+    if not found:
+        raise CohortError(
+            f"no prediction has the name of a truth: {listed((m.name for m in made.masks), 3)} here, "
+            f"{listed((m.name for m in true.masks), 3)} in {true.root}",
+            where=made.root,
+            mend="name the predictions as the cases are named",
+        )
+    taken = {pair.prediction.name for pair in found}
+    missing = tuple(truth for truth in true.masks if truth.name not in partners)
+    extra = tuple(mask.name for mask in made.masks if mask.name not in taken)
+    notes = [f"predictions: {note}" for note in made.notes] + [f"truths: {note}" for note in true.notes]
+    if missing:
+        notes.append(f"{counted(len(missing), 'truth')} without a prediction: {listed(m.name for m in missing)}")
+    if extra:
+        notes.append(f"{counted(len(extra), 'prediction')} without a truth: {listed(extra)}")
+    return Pairs(made.root, true.root, found, missing, extra, tuple(notes))
+
+
+def _partners(made: Sequence[Mask], true: Sequence[Mask]) -> dict[str, Mask]:
+    """The prediction for each truth's name that has one."""
+    by_name = {mask.name: mask for mask in made}
+    partners = {truth.name: by_name[truth.name] for truth in true if truth.name in by_name}
+    taken = {mask.name for mask in partners.values()}
+    bases = [Counter(_base(mask.name) for mask in masks) for masks in (made, true)]
+    by_base = {_base(mask.name): mask for mask in made if mask.name not in taken}
+    for truth in true:
+        base = _base(truth.name)
+        other = by_base.get(base)
+        if truth.name in partners or other is None or any(count[base] > 1 for count in bases):
+            continue
+        if "/" not in truth.name or "/" not in other.name:  # p1/ct is never held against p2/ct
+            partners[truth.name] = other
+    return partners
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

@@ -1,0 +1,171 @@
+"""Scoring one case: two label maps read, held against each other, and every measure taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from volseg.errors import GridMismatch, LabelError, VolsegError, VolumeError
+from volseg.evaluation.masks import Mask
+from volseg.evaluation.pairing import Pair
+from volseg.evaluation.resampling import resample_labels
+from volseg.io import Volume, read_labels
+from volseg.labels import Labels
+from volseg.metrics import EmptyPolicy, StructureScore, score_case
+
+NO_MEMORY = "there is not enough memory for it; score fewer cases at a time (--processes 1)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was measured of one structure or region of one case; distances in mm, NaN where nothing applies."""
+
+    structure: str
+    dice: float
+    iou: float
+    hd: float
+    hd95: float
+    assd: float
+    surface_dice: float
+    prediction_voxels: int
+    truth_voxels: int
+    #: these are NaN in 2-D, where there is no volume
+    prediction_ml: float = math.nan
+    truth_ml: float = math.nan
+    difference_ml: float = math.nan
+    difference_percent: float = math.nan
+
+    @classmethod
+    def of(cls, measured: StructureScore) -> Score:
+        """The figures without the distances that they came from."""
+        return cls(**measured.to_dict())  # type: ignore[arg-type]
+
+    @property
+    def absolute_difference_ml(self) -> float:
+        """How far the volume is off, whichever way."""
+        return abs(self.difference_ml)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the structure is there and nothing of it was predicted."""
+        return self.truth_voxels > 0 and self.prediction_voxels == 0
+
+    @property
+    def invented(self) -> bool:
+        """Whether the structure was predicted and is not there."""
+        return self.prediction_voxels > 0 and self.truth_voxels == 0
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The scores of one case, or the one line of what is wrong with it."""
+
+    case: str
+    patient: str
+    scores: tuple[Score, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.error is None
+
+    def __getitem__(self, structure: str) -> Score:
+        for score in self.scores:
+            if score.structure == structure:
+                return score
+        raise LabelError(f"{structure!r} was not scored", where=self.case)
+
+    def mean_dice(self, structures: tuple[str, ...]) -> float:
+        """The mean Dice of the structures that are in the truth or in the prediction; NaN where there is none."""
+        values = [score.dice for score in self.scores if score.structure in structures and not math.isnan(score.dice)]
+        return sum(values) / len(values) if values else math.nan
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cases are scored."""
+
+    labels: Labels
+    tolerance: float
+    policy: EmptyPolicy
+    resample: bool
+    #: where the masks lie: errors name files below these folders, never the folders above
+    roots: Mapping[str, Path]
+
+    def __call__(self, pair: Pair) -> CaseResult:
+        """Score one case; whatever is wrong with its files is its result."""
+        try:
+            return self._scored(pair)
+        except VolsegError as error:
+            return CaseResult(pair.name, pair.truth.patient, error=self.line(pair, error))
+        except MemoryError:
+            return CaseResult(pair.name, pair.truth.patient, error=f"{pair.name}: {NO_MEMORY}")
+
+    def _scored(self, pair: Pair) -> CaseResult:
+        instances = pair.truth.instances
+        truth = _read(pair.truth, None if instances else self.labels)
+        made = _read(pair.prediction, None if instances else self.labels)
+        notes = [f"truth: {note}" for note in truth.notes] + [f"prediction: {note}" for note in made.notes]
+        predicted = made.array
+        if not made.grid.same_as(truth.grid):
+            if not self.resample:
+                try:
+                    made.grid.require_same(truth.grid, where=pair.prediction.path, what="prediction's grid and truth's")
+                except GridMismatch as error:
+                    mend = "--resample brings the prediction onto the truth's grid"
+                    raise GridMismatch(error.what, where=error.where, mend=mend) from None
+            predicted = resample_labels(made.array, made.grid, truth.grid)
+            old, spacing = "x".join(map(str, made.grid.shape)), "x".join(f"{s:.4g}" for s in made.grid.spacing)
+            notes.append(f"prediction resampled onto the truth's grid from {old} voxels of {spacing} mm")
+        true = truth.array
+        if instances:
+            predicted, true = (_one_structure(array, self.labels) for array in (predicted, true))
+        measured = score_case(
+            predicted, true, self.labels, truth.grid, tolerance=self.tolerance, policy=self.policy, where=pair.name
+        )
+        return CaseResult(pair.name, pair.truth.patient, tuple(map(Score.of, measured)), tuple(notes))
+
+    def line(self, pair: Pair, error: VolsegError) -> str:
+        """An error in one line that names a file by its place below the folder that was given."""
+        for side, mask in (("prediction", pair.prediction), ("truth", pair.truth)):
+            if error.where == str(mask.path):
+                return str(type(error)(error.what, where=f"{side} {shown(mask, self.roots[side])}", mend=error.mend))
+        return str(error)
+
+
+def shown(mask: Mask, root: Path) -> str:
+    """A mask's file as errors name it."""
+    return (
+        mask.path.relative_to(root).as_posix()
+        if mask.path.is_relative_to(root) and mask.path != root
+        else mask.path.name
+    )
+
+
+def present_values(mask: Mask) -> tuple[int, ...] | VolsegError:
+    """The label values of a mask, or what is wrong with it."""
+    try:
+        return tuple(int(value) for value in np.unique(_read(mask, None).array))
+    except VolsegError as error:
+        return error
+    except MemoryError:
+        return VolumeError(NO_MEMORY, where=mask.path)
+
+
+def _read(mask: Mask, labels: Labels | None) -> Volume:
+    return read_labels(mask.path, labels, frame=mask.frame)
+
+
+def _one_structure(array: npt.NDArray[np.integer], labels: Labels) -> npt.NDArray[np.integer]:
+    """Objects told apart by their values as the one structure that they are; the ignore value stays."""
+    (structure,) = labels.structures
+    found = np.where(array > 0, structure.value, 0).astype(labels.dtype)
+    if labels.ignore is not None:
+        found[array == labels.ignore] = labels.ignore
+    return found
