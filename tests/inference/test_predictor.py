@@ -1,0 +1,120 @@
+"""From a stored volume to its mask: every step against doing it by hand on the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from volseg.geometry import Grid
+from volseg.inference.predictor import Predictor
+from volseg.inference.stream import Decision
+from volseg.inference.tta import turns
+from volseg.io.volume import Volume
+from volseg.labels import Labels
+from volseg.networks import UNet
+from volseg.recipe.postprocessing import Postprocessing
+from volseg.transforms.preparation import Preparation
+
+LABELS = Labels.of({"a": 1, "b": 5})
+DECISION = Decision((0, 1, 5))
+PREPARATION = Preparation(axcodes="RAS", spacing=(1.9, 1.6, 3.5))
+
+
+def network(seed: int, **settings: object) -> UNet:
+    torch.manual_seed(seed)
+    return UNet(3, 1, 3, **{"channels": (4, 6, 8), **settings}).eval()
+
+
+@pytest.fixture(scope="module")
+def volume() -> Volume:
+    """Stored left-posterior-superior, anisotropic, of odd sizes."""
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((19, 23, 9), (1.4, 1.4, 3.0)).reoriented("LPS").target
+    return Volume(rng.normal(size=grid.shape).astype(np.float32), grid)
+
+
+def by_hand(volume: Volume, networks: list[UNet], flips: tuple[int, ...] = ()) -> np.ndarray:
+    """Everything at once: prepare, mirror up to a valid size, one pass, average, interpolate, decide, turn back."""
+    prepared = PREPARATION.image([volume])
+    x = prepared.image[None]
+    shape = x.shape[2:]
+    for axis, n in enumerate(shape):
+        index = np.pad(np.arange(n), (0, -n % 4), mode="reflect")
+        x = x.index_select(axis + 2, torch.from_numpy(index))
+    several = len(networks) > 1 or bool(flips)
+    total = []
+    with torch.inference_mode():
+        for net in networks:
+            for mirrored in [(), tuple(a + 2 for a in flips)] if flips else [()]:
+                logits = net(x.flip(mirrored)).flip(mirrored)
+                total.append(logits.softmax(1) if several else logits)
+    logits = torch.stack(total).mean(0)[(..., *(slice(0, n) for n in shape))]
+    logits = F.interpolate(logits, prepared.turn.target.shape, mode="trilinear", align_corners=False)
+    labels = np.array([0, 1, 5], dtype=np.uint8)[logits[0].argmax(0).numpy()]
+    return prepared.turn.inverse().apply(labels)
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a == b).mean())
+
+
+def test_a_mask_is_what_one_pass_gives_on_the_images_own_grid(volume: Volume) -> None:
+    """Orientation, spacing, borders, decision: the mask of doing it by hand, on exactly the image's grid."""
+    net = network(0)
+    prediction = Predictor([net], PREPARATION, DECISION, LABELS)([volume])
+    assert prediction.grid == volume.grid
+    assert prediction.labels.dtype == np.uint8
+    assert agreement(prediction.labels, by_hand(volume, [net])) > 0.9995
+    assert set(np.unique(prediction.labels)) <= {0, 1, 5}
+    assert set(prediction.seconds) == {"prepare", "network", "finish"}
+
+
+@pytest.mark.parametrize("tile", [(4, 4, 4), (8, 64, 64)])
+def test_pieces_do_not_show(volume: Volume, tile: tuple[int, ...]) -> None:
+    """The mask does not depend on the size of the pieces."""
+    net = network(1)
+    whole = Predictor([net], PREPARATION, DECISION, LABELS)([volume])
+    pieces = Predictor([net], PREPARATION, DECISION, LABELS, tile=tile)([volume])
+    assert agreement(whole.labels, pieces.labels) > 0.9995
+
+
+def test_ensemble_and_mirrored_copies_are_averaged_in_probability(volume: Volume) -> None:
+    """Two networks, each seeing the image and its mirror image: the mean of four softmaxes."""
+    nets = [network(2), network(3)]
+    symmetric = turns(3, flips=(0,))
+    prediction = Predictor(nets, PREPARATION, DECISION, LABELS, turns=symmetric)([volume], keep_probabilities=True)
+    assert agreement(prediction.labels, by_hand(volume, nets, flips=(0,))) > 0.9995
+    assert prediction.probabilities is not None
+    assert prediction.probabilities.shape == (3, *volume.grid.shape)
+    assert np.abs(prediction.probabilities.sum(axis=0).astype(int) - 255).max() <= 2
+
+
+def test_the_members_share_the_memory() -> None:
+    """A limit is for all members together."""
+    predictor = Predictor([network(0), network(1)], PREPARATION, DECISION, LABELS, max_memory="1GiB")
+    assert predictor.max_memory == 2**29
+
+
+def test_postprocessing_happens_on_the_images_grid(volume: Volume) -> None:
+    """Only the largest part of a structure is left."""
+    from scipy import ndimage
+
+    steps = {"a": Postprocessing(largest_component=True)}
+    labels = Predictor([network(0)], PREPARATION, DECISION, LABELS, steps=steps)([volume]).labels
+    assert ndimage.label(labels == 1, np.ones((3, 3, 3)))[1] <= 1
+
+
+def test_a_flat_network_takes_a_volume_slice_by_slice(volume: Volume) -> None:
+    """A 2-D network over a volume gives what it gives for each slice alone."""
+    torch.manual_seed(0)
+    net = UNet(2, 1, 3, channels=(4, 6)).eval()
+    preparation = Preparation()
+    labels = Predictor([net], preparation, DECISION, LABELS)([volume]).labels
+    image = preparation.image([volume]).image
+    with torch.inference_mode():
+        for k in range(volume.grid.shape[2]):
+            plane = F.pad(image[None, ..., k], (0, 1, 0, 1), mode="reflect")
+            expected = np.array([0, 1, 5])[net(plane)[0, :, :19, :23].argmax(0).numpy()]
+            assert agreement(labels[..., k], expected) > 0.995

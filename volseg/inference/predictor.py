@@ -1,0 +1,141 @@
+"""A volume in, a mask on its own grid out: preparation, network, decision, post-processing, each a step of its own.
+
+The steps are apart so that a run over many cases can read and write some while the network is busy with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from volseg.geometry import Grid
+from volseg.inference.memory import parse_bytes
+from volseg.inference.pieces import Precision, stream_logits
+from volseg.inference.postprocessing import Steps, postprocess
+from volseg.inference.stream import Decided, Decision, Piece, decide
+from volseg.inference.tta import Turn, averaged, turned
+from volseg.io.volume import Volume
+from volseg.labels import Labels
+from volseg.transforms.preparation import Preparation, Prepared
+from volseg.transforms.regrid import Order
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A mask on the grid of the image it was made for.
+
+    Attributes:
+        labels: in the image's own axis order.
+        grid: the image's grid.
+        probabilities: (channels, *grid.shape) in steps of 1/255, where they were asked for.
+        seconds: how long each step took.
+    """
+
+    labels: npt.NDArray[np.unsignedinteger]
+    grid: Grid
+    probabilities: npt.NDArray[np.uint8] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Predictor:
+    """Trained networks and how their logits become a mask; ready for any number of volumes.
+
+    Args:
+        networks: one, or several whose probabilities are averaged; in evaluation mode, on the device they run on.
+        preparation: how images are brought to what the networks were trained on.
+        decision: how channels become label values.
+        labels: what the values mean.
+        turns: symmetries to average over, the identity among them; none for one plain pass.
+        order: how logits get to the image's grid.
+        steps: post-processing by structure or region.
+        max_memory: the peak above the loaded networks and the input volume.
+        tile: the size of pieces, instead of what the memory suggests.
+        blend: overlapping windows instead of exact pieces.
+        precision: of the networks' arithmetic.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        preparation: Preparation,
+        decision: Decision,
+        labels: Labels,
+        *,
+        turns: Sequence[Turn] = (),
+        order: Order = "linear",
+        steps: Mapping[str, Steps] | None = None,
+        max_memory: str | int | None = None,
+        tile: Sequence[int] | None = None,
+        blend: bool = False,
+        precision: Precision = "float32",
+    ) -> None:
+        self.preparation = preparation
+        self.labels = labels
+        self.order: Order = order
+        self.steps = dict(steps or {})
+        self.members = [turned(network, turn) for network in networks for turn in turns] or list(networks)
+        self.of_logits = decision
+        self.decision = decision if len(self.members) == 1 else replace(decision, given="probabilities")
+        # all members pass over the volume together, each with its share of the memory
+        self.max_memory = None if max_memory is None else parse_bytes(max_memory) // len(self.members)
+        self.tile = tile
+        self.blend = blend
+        self.precision: Precision = precision
+
+    def prepare(self, channels: Sequence[Volume]) -> Prepared:
+        """What the networks see of a case."""
+        return self.preparation.image(channels)
+
+    def decide(self, prepared: Prepared, *, keep_probabilities: bool = False) -> Decided:
+        """The labels on the image's grid, its axes still turned as the networks see them."""
+        return decide(
+            self._pieces(prepared),
+            prepared.grid.shape,
+            self.decision,
+            onto=prepared.turn.target.shape,
+            order=self.order,
+            keep_probabilities=keep_probabilities,
+        )
+
+    def finish(self, prepared: Prepared, decided: Decided) -> Prediction:
+        """The mask as the image was stored."""
+        back = prepared.turn.inverse()
+        labels = back.apply(decided.labels)
+        if self.steps:
+            labels = postprocess(labels, self.steps, self.labels, back.target)
+        shares = decided.probabilities
+        return Prediction(
+            np.ascontiguousarray(labels),
+            back.target,
+            None if shares is None else np.ascontiguousarray(back.apply(shares)),
+        )
+
+    def __call__(self, channels: Sequence[Volume], *, keep_probabilities: bool = False) -> Prediction:
+        """The mask of one case."""
+        started = perf_counter()
+        prepared = self.prepare(channels)
+        ready = perf_counter()
+        decided = self.decide(prepared, keep_probabilities=keep_probabilities)
+        done = perf_counter()
+        prediction = self.finish(prepared, decided)
+        seconds = {"prepare": ready - started, "network": done - ready, "finish": perf_counter() - done}
+        return Prediction(prediction.labels, prediction.grid, prediction.probabilities, seconds)
+
+    def _pieces(self, prepared: Prepared) -> Iterator[Piece]:
+        streams = [
+            stream_logits(
+                prepared.image,
+                member,
+                max_memory=self.max_memory,
+                tile=self.tile,
+                blend=self.blend,
+                precision=self.precision,
+            )
+            for member in self.members
+        ]
+        return streams[0] if len(streams) == 1 else averaged(streams, self.of_logits)
