@@ -107,7 +107,7 @@ def test_one_tile_is_the_whole_volume():
         (UsageError, lambda: plan((3, 3), (1, 1, 1), 0)),
         (UsageError, lambda: plan((3, 3), 1, 0, padding="full")),
         (UsageError, lambda: Box((3,), (3,))),
-        (UsageError, lambda: TilePlan((4,), (2,), (0,), (1,), "same", (((0, 2, 0, 2),),), (4,))),
+        (UsageError, lambda: TilePlan((4,), (2,), (0,), (1,), "same", (0,), (((0, 2, 0, 2),),), (4,))),
     ],
 )
 def test_mistakes_are_named(error, call):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volseg.errors import UsageError
-from volseg.networks.blocks import ConvBlock
-from volseg.networks.unet import LinearUp, UNet
+from volseg.networks.blocks import ConvBlock, ConvUnit
+from volseg.networks.linear_up import LinearUp, interpolate
+from volseg.networks.unet import UNet
 from volseg.shapes import UNetShape
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _FORMAT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # PyTorch hands a float convolution to oneDNN above this product of the first four sizes, and computes it itself below
@@ -58,7 +57,7 @@ class Conv:
             first > _ONEDNN_FROM
             and self.weight.device.type == "cpu"
             and self.weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
+            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         )
 
     def __call__(self, x: Tensor, padding: Sequence[int] | None = None, onednn: bool = False) -> Tensor:
@@ -91,13 +90,23 @@ class Scale:
         """PyTorch's own kernel, so that the roundings are its own, in place (``y`` must be dense)."""
         unused = y.new_empty(0)
         torch.ops.aten.native_batch_norm.out(
-            y, self.weight, self.bias, self.mean, self.var, False, 0.0, self.eps, out=y, save_mean=unused, save_invstd=unused
+            y,
+            self.weight,
+            self.bias,
+            self.mean,
+            self.var,
+            False,
+            0.0,
+            self.eps,
+            out=y,
+            save_mean=unused,
+            save_invstd=unused,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A level's convolutions in a row; ``residual``, their input (through ``shortcut``) is added before ``activation``."""
+    """A level's convolutions in a row; ``residual``, their input is added before ``activation``."""
 
     convs: tuple[Conv, ...]
     residual: bool
@@ -131,8 +140,7 @@ class Up:
 
     def interpolate(self, x: Tensor) -> Tensor:
         """The linear interpolation alone, nothing cropped."""
-        factors: Any = [float(s) for s in self.scale]
-        return F.interpolate(x, scale_factor=factors, mode=_LINEAR[len(factors)], align_corners=False)
+        return interpolate(x, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +189,7 @@ class Levels:
             assert isinstance(source, ConvBlock)
             shortcut = source.shortcut if source.residual else None
             return Block(
-                tuple(conv(u.conv, u.norm, u.activation) for u in source.units),
+                tuple(conv(u.conv, u.norm, u.activation) for u in source.units if isinstance(u, ConvUnit)),
                 source.residual,
                 None if shortcut is None or isinstance(shortcut, nn.Identity) else conv(shortcut),
                 source.crop,
@@ -206,7 +214,7 @@ class Levels:
             tuple(map(block, network.decoder)),
             conv(network.head),
             dtype,
-            network.head.weight.device,
+            next(network.parameters()).device,
             layout,
         )
 

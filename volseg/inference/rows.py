@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ _POOL: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: 
 
 @dataclass
 class Rows:
-    """Consecutive rows of a volume, in chunks that are pulled one by one; ``dim`` is the tensor dimension they follow."""
+    """Consecutive rows of a volume, in chunks pulled one by one; ``dim`` is the tensor dimension they follow."""
 
     chunks: Iterator[Tensor]
     total: int
@@ -161,7 +162,7 @@ def _units(units: Sequence[ConvRows], chunks: Iterator[Parts], dim: int) -> Iter
     for parts in chunks:
         parts.write(first.room(parts.shape, parts.like), dim)
         y = first.advance()
-        for before, unit in zip(units[:-1], units[1:], strict=True):
+        for before, unit in pairwise(units):
             if y is None:
                 break
             before.conv.finish(y, into=unit.room(y.shape, y))
@@ -181,7 +182,9 @@ def _residual(block: Block, units: Sequence[ConvRows], chunks: Iterator[Parts], 
     def remembered() -> Iterator[Parts]:
         nonlocal drop
         for parts in chunks:
-            chunk = torch.empty(parts.shape, dtype=parts.like.dtype, device=parts.like.device, memory_format=like.layout)
+            chunk = torch.empty(
+                parts.shape, dtype=parts.like.dtype, device=parts.like.device, memory_format=like.layout
+            )
             parts.write(chunk, like.dim)
             entered.put(chunk)
             lost = min(drop, entered.rows)

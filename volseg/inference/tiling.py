@@ -91,6 +91,7 @@ class TilePlan:
     margin: tuple[int, ...]
     stride: tuple[int, ...]
     padding: Padding
+    remainder: tuple[int, ...]
     spans: tuple[tuple[tuple[int, int, int, int], ...], ...]
     one_pass: tuple[int, ...]
 
@@ -104,15 +105,29 @@ class TilePlan:
         return prod(len(spans) for spans in self.spans)
 
     def __iter__(self) -> Iterator[Tile]:
+        for spans in product(*self.spans):
+            yield self._tile(spans)
+
+    def around(self, keep: Box) -> Tile:
+        """A smaller tile of the same plan: one that keeps ``keep``, which must start on the stride grid."""
+        if any(a % s for a, s in zip(keep.start, self.stride, strict=True)):
+            raise UsageError(f"a tile cannot start at {keep.start}", mend=f"start on multiples of {self.stride}")
+        spans = []
+        for axis, (start, stop) in enumerate(zip(keep.start, keep.stop, strict=True)):
+            if self.padding == "same":
+                spans.append(_read_padded(self.shape[axis], start, stop, self.margin[axis], self.stride[axis]))
+            else:
+                spans.append(_read_unpadded(start, stop, self.margin[axis], self.stride[axis], self.remainder[axis]))
+        return self._tile(spans)
+
+    def _tile(self, spans: Sequence[tuple[int, int, int, int]]) -> Tile:
         lost = self.margin if self.padding == "valid" else (0,) * len(self.shape)
-        for pick in product(*self.spans):
-            read = Box(tuple(span[0] for span in pick), tuple(span[1] for span in pick))
-            gives = Box(
-                tuple(a + m for a, m in zip(read.start, lost, strict=True)),
-                tuple(b - m for b, m in zip(read.stop, lost, strict=True)),
-            )
-            keep = Box(tuple(span[2] for span in pick), tuple(span[3] for span in pick))
-            yield Tile(read, gives, keep)
+        read = Box(tuple(span[0] for span in spans), tuple(span[1] for span in spans))
+        gives = Box(
+            tuple(a + m for a, m in zip(read.start, lost, strict=True)),
+            tuple(b - m for b, m in zip(read.stop, lost, strict=True)),
+        )
+        return Tile(read, gives, Box(tuple(span[2] for span in spans), tuple(span[3] for span in spans)))
 
     @property
     def recomputation(self) -> float:
@@ -168,7 +183,14 @@ def plan(
     else:
         raise UsageError(f"padding is 'same' or 'valid', not {padding!r}")
     return TilePlan(
-        shape, tiles, margins, strides, padding, tuple(spans), one_pass_size(shape, margins, strides, padding, rest)
+        shape,
+        tiles,
+        margins,
+        strides,
+        padding,
+        rest,
+        tuple(spans),
+        one_pass_size(shape, margins, strides, padding, rest),
     )
 
 
@@ -223,16 +245,18 @@ def _keeps(n: int, tile: int, stride: int) -> Iterator[tuple[int, int]]:
 
 
 def _padded(n: int, tile: int, margin: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
-    end = next_size(n, stride)
-    reach = next_size(margin, stride)
-    return tuple(
-        (max(0, start - reach), min(end, next_size(stop, stride) + reach), start, stop)
-        for start, stop in _keeps(n, tile, stride)
-    )
+    return tuple(_read_padded(n, start, stop, margin, stride) for start, stop in _keeps(n, tile, stride))
 
 
 def _unpadded(n: int, tile: int, margin: int, stride: int, rest: int) -> tuple[tuple[int, int, int, int], ...]:
-    return tuple(
-        (start - margin, start - margin + next_size(stop - start + 2 * margin, stride, rest), start, stop)
-        for start, stop in _keeps(n, tile, stride)
-    )
+    return tuple(_read_unpadded(start, stop, margin, stride, rest) for start, stop in _keeps(n, tile, stride))
+
+
+def _read_padded(n: int, start: int, stop: int, margin: int, stride: int) -> tuple[int, int, int, int]:
+    reach = next_size(margin, stride)
+    end = next_size(n, stride)
+    return max(0, start - reach), min(end, next_size(stop, stride) + reach), start, stop
+
+
+def _read_unpadded(start: int, stop: int, margin: int, stride: int, rest: int) -> tuple[int, int, int, int]:
+    return start - margin, start - margin + next_size(stop - start + 2 * margin, stride, rest), start, stop
