@@ -65,12 +65,16 @@ def less_data_than_header(nifti: Any, refused: Any, **_: Any) -> None:
 
 
 def trailing_bytes(nifti_bytes: Any, accepted: Any, image: Any, tmp_path: Path, **_: Any) -> None:
-    note = ("8 bytes after the last voxel ignored",)
+    note = ("a few bytes after the last voxel ignored",)
     packed, plain = tmp_path / "case.nii.gz", tmp_path / "case.nii"
     packed.write_bytes(gzip.compress(nifti_bytes() + bytes(8), mtime=0))
     plain.write_bytes(nifti_bytes() + bytes(8))
     accepted(packed, image, notes=note)
     accepted(plain, image, notes=note)
+    packed.write_bytes(gzip.compress(nifti_bytes(), mtime=0) + b"\n")  # after the gzip data
+    accepted(packed, image, notes=note)
+    packed.write_bytes(gzip.compress(nifti_bytes()[:300], mtime=0) + gzip.compress(nifti_bytes()[300:], mtime=0))
+    accepted(packed, image)  # two members are one gzip file
 
 
 def no_bytes(refused: Any, tmp_path: Path, **_: Any) -> None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal, Protocol
 
 from volseg.errors import VolumeError
 
-gzip_format: Any
 deflate: Any
 try:
-    from isal import igzip, isal_zlib
+    from isal import isal_zlib
 
-    gzip_format, deflate = igzip, isal_zlib
+    deflate = isal_zlib
 except ImportError:
-    gzip_format, deflate = gzip, zlib
+    deflate = zlib
 
 _DAMAGE: tuple[type[Exception], ...] = (zlib.error, deflate.error)
 
 # Deflate cannot pack more than 1032 bytes into one: a header that promises more than that lies.
 MOST_PER_BYTE = 1032
+
+_MAGIC = b"\x1f\x8b"
 
 # Larger pieces leave the processor's cache between decompression and copying.
 PIECE = 1 << 18
@@ -32,28 +31,69 @@ PIECE = 1 << 18
 _EXPORT = "copy or export it again"
 
 
+class Stream(Protocol):
+    """Bytes that are read once, from the beginning to the end."""
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
 @contextmanager
-def opened(path: Path, *, compressed: bool, offset: int = 0) -> Iterator[BinaryIO]:
+def opened(path: Path, *, compressed: bool, offset: int = 0) -> Iterator[Stream]:
     """The bytes of a file from ``offset`` on, decompressed if need be; damage found while reading is a VolumeError."""
     try:
-        with path.open("rb", buffering=0 if compressed else io.DEFAULT_BUFFER_SIZE) as file:
+        with path.open("rb", buffering=0) as file:
             file.seek(offset)
-            if compressed:
-                with gzip_format.GzipFile(fileobj=file, mode="rb") as stream:
-                    yield stream
-            else:
-                yield file
+            yield GzipMembers(file) if compressed else file
     except EOFError as error:
         raise VolumeError("truncated: the gzip data end early", where=path, mend=_EXPORT) from error
-    except gzip.BadGzipFile as error:
-        what = "the gzip checksum does not match" if "check" in str(error) else "the gzip data are damaged"
-        raise VolumeError(f"damaged: {what}", where=path, mend=_EXPORT) from error
     except _DAMAGE as error:
-        raise VolumeError("damaged: the gzip data are damaged", where=path, mend=_EXPORT) from error
+        checksum = "check" in str(error)  # "incorrect data check", "Incorrect checksum found"
+        what = "the gzip checksum does not match" if checksum else "the gzip data are damaged"
+        raise VolumeError(f"damaged: {what}", where=path, mend=_EXPORT) from error
     except MemoryError as error:
         raise VolumeError("does not fit into memory", where=path) from error
     except OSError as error:
         raise unreadable(error, path) from error
+
+
+class GzipMembers:
+    """The content of a gzip file, one member after another, each with its checksum and length verified.
+
+    Foreign bytes after a whole member end the stream and are remembered: what came before them is sound.
+    """
+
+    def __init__(self, file: Stream) -> None:
+        self._file = file
+        self._packed: bytes = b""
+        self._inflate: Any = None
+        #: whether something that is not gzip follows the last member
+        self.foreign = False
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            if self._inflate is None and not self._next_member():
+                return b""
+            data: bytes = self._inflate.decompress(self._packed, size)
+            if self._inflate.eof:
+                self._packed, self._inflate = self._inflate.unused_data, None
+            else:
+                self._packed = self._inflate.unconsumed_tail or self._more()
+                if not (self._packed or data):
+                    raise EOFError
+            if data:
+                return data
+
+    def _next_member(self) -> bool:
+        if len(self._packed) < len(_MAGIC):
+            self._packed += self._more()
+        if not self._packed.startswith(_MAGIC):
+            self.foreign = bool(self._packed.strip(b"\0"))  # zeros may pad a gzip file
+            return False
+        self._inflate = deflate.decompressobj(wbits=31)
+        return True
+
+    def _more(self) -> bytes:
+        return self._file.read(PIECE) or b""
 
 
 def unreadable(error: OSError, path: object) -> VolumeError:
@@ -61,43 +101,44 @@ def unreadable(error: OSError, path: object) -> VolumeError:
     return VolumeError(f"could not be read: {(error.strerror or str(error)).lower()}", where=path)
 
 
-def fill(stream: BinaryIO, view: memoryview) -> int:
+def fill(stream: Stream, view: memoryview) -> int:
     """Fill a buffer from a stream; returns how many bytes there were, fewer only at the end of the stream."""
     done, size = 0, len(view)
     while done < size:
-        got = stream.readinto(view[done : done + PIECE])  # type: ignore[attr-defined]
-        if not got:
+        data = stream.read(min(PIECE, size - done))
+        if not data:
             break
-        done += got
+        view[done : done + len(data)] = data
+        done += len(data)
     return done
 
 
-def skip(stream: BinaryIO, count: int) -> int:
+def take(stream: Stream, count: int) -> bytes:
+    """So many bytes, fewer only at the end of the stream."""
+    data = bytearray(count)
+    return bytes(memoryview(data)[: fill(stream, memoryview(data))])
+
+
+def skip(stream: Stream, count: int) -> int:
     """Pass over bytes; returns how many there were."""
     done = 0
     while done < count:
-        got = len(stream.read(min(PIECE, count - done)))
-        if not got:
+        data = stream.read(min(PIECE, count - done))
+        if not data:
             break
-        done += got
+        done += len(data)
     return done
 
 
-def drain(stream: BinaryIO, most: int) -> int:
+def drain(stream: Stream, most: int) -> int:
     """Read to the end, where gzip keeps its checksum; returns how many bytes were left, counting a little past most."""
     left = 0
     while left <= most:
-        try:
-            got = len(stream.read(PIECE))
-        except gzip.BadGzipFile as error:
-            # Checksums are verified by then: what follows the gzip data are foreign bytes.
-            if "Not a gzipped file" not in str(error):
-                raise
-            return left + 1
-        if not got:
+        data = stream.read(PIECE)
+        if not data:
             break
-        left += got
-    return left
+        left += len(data)
+    return left + int(isinstance(stream, GzipMembers) and stream.foreign)
 
 
 def inflated(path: Path, packed: bytes, size: int) -> tuple[bytes, int]:

@@ -49,7 +49,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
 
 def _header(path: Path) -> Any:
     with byte_stream.opened(path, compressed=_packed(path)) as stream:
-        head = stream.read(_START)
+        head = byte_stream.take(stream, _START)
     if len(head) < _START:
         raise VolumeError("truncated within the header", where=path, mend=_AGAIN)
     title, kind = formats.content(head)

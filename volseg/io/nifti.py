@@ -87,7 +87,7 @@ def _header(path: Path) -> tuple[Any, int]:
     """The header of a file, in its own byte order, and the version of the format."""
     source = _sibling(path, ".hdr") if formats.ending(path).startswith(".img") else path
     with byte_stream.opened(source, compressed=formats.ending(source).endswith(".gz")) as stream:
-        head = stream.read(formats.HEAD)
+        head = byte_stream.take(stream, formats.HEAD)
     title, kind = formats.content(head)
     if kind != "nifti":
         if title == "an Analyze 7.5 header":
@@ -270,7 +270,7 @@ def _voxels(layout: _Layout, frame: int) -> tuple[npt.NDArray[Any], tuple[str, .
         raise VolumeError(
             f"holds more data than the {_times(layout.dims)} voxels its header promises", where=layout.path, mend=_AGAIN
         )
-    notes = (f"{left} bytes after the last voxel ignored",) if left else ()
+    notes = ("a few bytes after the last voxel ignored",) if left else ()
     if not flat.dtype.isnative:
         flat = flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
     return flat, notes

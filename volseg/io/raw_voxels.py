@@ -58,7 +58,7 @@ def read_voxels(
     view = flat.view(np.uint8).data
     if storage.packing == "zlib":
         with byte_stream.opened(storage.path, compressed=False, offset=start) as stream:
-            data, left = byte_stream.inflated(where, stream.read(), size)
+            data, left = byte_stream.inflated(where, byte_stream.take(stream, there - start), size)
         view[: len(data)] = data
         got = len(data)
     else:
@@ -74,7 +74,7 @@ def read_voxels(
         )
     if not flat.dtype.isnative:
         flat = flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
-    return flat, (f"{left} bytes after the last voxel ignored",) if left else ()
+    return flat, ("a few bytes after the last voxel ignored",) if left else ()
 
 
 def _require_room(storage: Storage, size: int, there: int, shape: tuple[int, ...], where: Path) -> None:

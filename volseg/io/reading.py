@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from volseg.errors import LabelError, UsageError
+from volseg.errors import LabelError, UsageError, VolumeError
 from volseg.io.formats import Format, identify
+from volseg.io.geometry_check import require_plausible
 from volseg.io.volume import PLAUSIBLE_SPACING, ReadOptions, Volume
 from volseg.io.voxel_check import present, whole_numbers
 from volseg.labels import Labels, smallest_unsigned
@@ -113,10 +112,14 @@ def require_pair(image: Volume, label: Volume) -> None:
 
 def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
     form = identify(path)
+    if options.frame and form.kind in ("dicom", "nrrd", "metaimage"):
+        raise VolumeError(f"holds no frame {options.frame}", where=path, mend="it has frame 0 only")
     if form.kind == "dicom":
         from volseg.io.dicom import read_series
 
-        return _judged_series(read_series(path, series=series), options)
+        volume = read_series(path, series=series)
+        notes = require_plausible(volume.grid, options.spacing_range, path)
+        return replace(volume, notes=(*volume.notes, *notes))
     if series is not None:
         raise UsageError("--series chooses in DICOM folders only", where=path)
     return _reader(form)(path, options)
@@ -134,10 +137,3 @@ def _reader(form: Format) -> Callable[[Path, ReadOptions], Volume]:
     else:
         from volseg.io import picture as module  # type: ignore[no-redef]
     return module.read
-
-
-def _judged_series(volume: Volume, options: ReadOptions) -> Volume:
-    from volseg.io.geometry_check import require_plausible
-
-    notes = require_plausible(volume.grid, options.spacing_range, volume.source)
-    return replace(volume, array=np.asarray(volume.array), notes=(*volume.notes, *notes))

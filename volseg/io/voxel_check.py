@@ -94,7 +94,8 @@ def whole_numbers(array: npt.NDArray[Any], where: object) -> npt.NDArray[Any]:
     if array.dtype.kind in "iub":
         return array
     rounded = np.rint(array)
-    off = np.abs(array - rounded) > WHOLE
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(array - rounded) <= WHOLE)  # NaN and infinity are off too
     if off.any():
         example = float(array[off].flat[0])
         raise LabelError(
@@ -123,7 +124,11 @@ def present(array: npt.NDArray[Any]) -> list[int]:
     seen = np.zeros(highest - lowest + 1, dtype=bool)
     for start in range(0, flat.size, 1 << 20):  # in pieces: an index array of the whole would be eight times a mask
         piece = flat[start : start + (1 << 20)]
-        seen[piece.astype(np.int64) - lowest if highest < 2**62 else (piece - flat.dtype.type(lowest))] = True
+        if highest >= 2**63:  # beyond what a signed index holds
+            piece, base = piece - piece.dtype.type(lowest), 0
+        else:
+            base = lowest
+        seen[piece.astype(np.int64) - base] = True
     return [int(i) + lowest for i in np.flatnonzero(seen)]
 
 
