@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from volseg.errors import VolumeError
 from volseg.geometry import Grid
@@ -247,6 +247,20 @@ def test_a_dicom_file_of_no_kind_is_refused(dicom_series: Series) -> None:
     file = dicom_series()[4]
     file.write_bytes(file.read_bytes()[:132] + bytes(400))
     with pytest.raises(VolumeError, match="does not say what kind of object it is; export the series again"):
+        read_series(file.parent)
+
+
+def test_a_damaged_deflated_file_is_named(dicom_series: Series) -> None:
+    """The whole dataset of such a file is one compressed stream: found by fuzzing."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    file = dicom_series(edit=edit)[1]
+    np.testing.assert_array_equal(read_series(file.parent).array, made_up())
+    content = file.read_bytes()
+    file.write_bytes(content[:400] + b"\xff" * 100 + content[500:])
+    with pytest.raises(VolumeError, match=rf"{file.name}: its header cannot be (parsed|understood) \(\w+\)"):
         read_series(file.parent)
 
 
