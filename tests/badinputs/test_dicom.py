@@ -151,6 +151,19 @@ def test_54_a_localizer_is_left_out_with_a_note(dicom_series: Series) -> None:
     assert volume.notes == ("1 localizer image left out",)
 
 
+def test_54_localizers_are_not_listed(dicom_series: Series) -> None:
+    """A series of its own beside the one that matters neither counts nor needs to be chosen against."""
+    dicom_series(
+        names="a{}.dcm".format, edit=lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    )
+    folder = dicom_series(names="b{}.dcm".format)[0].parent
+    (info,) = list_series(folder)
+    volume = read_series(folder)
+    assert volume.header["series"] == info.uid
+    assert volume.notes == ("5 localizer images left out",)
+    assert read_series(folder, series=info.uid).notes == ()
+
+
 def test_54_localizers_alone_are_no_volume(dicom_series: Series) -> None:
     """Nothing is left when all are left out, and that is said."""
     files = dicom_series(slices=3, edit=lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))

@@ -131,6 +131,33 @@ def test_each_slice_may_have_its_own_rescaling(dicom_series: Series) -> None:
     assert volume.notes == ("each slice has its own rescaling, which was applied",)
 
 
+def test_a_slice_without_rescaling_among_rescaled_ones_keeps_its_values(dicom_series: Series) -> None:
+    """The type is chosen for all slices, not only for those that are rescaled."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.PixelData = np.full(120, 60000 if k == 0 else 9, "<u2").tobytes()
+        ds.RescaleSlope, ds.RescaleIntercept = 1, -10 if k else 0
+
+    volume = read_series(dicom_series(edit=edit)[0].parent)
+    assert volume.array.dtype == np.int32
+    assert (volume.array[..., 0] == 60000).all()
+    assert (volume.array[..., 1:] == -1).all()
+
+
+def test_values_go_through_the_modality_look_up_table(dicom_series: Series) -> None:
+    """A table instead of slope and intercept, as digitised film has it."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [5000, 0, 16], "US"
+        table.LUTData = (2 * np.arange(5000) + 1).astype("<u2").tobytes()
+        ds.ModalityLUTSequence = [table]
+
+    volume = read_series(dicom_series(edit=edit)[0].parent)
+    np.testing.assert_array_equal(volume.array, 2 * made_up() + 1)
+    assert volume.notes == ("values went through the modality's look-up table",)
+
+
 def test_twelve_bits_in_sixteen_are_read_with_their_sign(dicom_series: Series) -> None:
     """What stands in the bits above the stored ones (an overlay, say) is no part of the value."""
 

@@ -51,6 +51,7 @@ def decode(planes: Sequence[Plane], shared: int, scratch: Path) -> Voxels:
     raw = _stored_dtype(planes)
     nbytes = raw.itemsize * rows * columns
     os.ftruncate(shared, nbytes * len(planes))
+    rescaled = any(plane.slope != 1 or plane.intercept != 0 for plane in planes)
     low, high = np.inf, -np.inf
     reader = _Reader(scratch)
     with mmap.mmap(shared, nbytes * len(planes)) as memory:
@@ -64,13 +65,14 @@ def decode(planes: Sequence[Plane], shared: int, scratch: Path) -> Voxels:
             if stored.dtype != raw and not np.can_cast(stored.dtype, raw):
                 raise VolumeError(f"decodes to {stored.dtype} pixels, {raw} are declared", where=plane.file)
             values = stored.astype(raw, copy=False)
-            if not plane_is_plain(plane):
+            if rescaled:
                 ends = np.array([values.min(), values.max()], dtype=np.float64) * plane.slope + plane.intercept
                 low, high = min(low, ends.min()), max(high, ends.max())
             memory[index * nbytes : (index + 1) * nbytes] = np.ascontiguousarray(values).tobytes()
     notes = list(reader.notes)
-    dtype = raw if all(map(plane_is_plain, planes)) else _rescaled_dtype(planes, raw, low, high)
-    if dtype != raw or not all(map(plane_is_plain, planes)):
+    dtype = raw
+    if rescaled:
+        dtype = _rescaled_dtype(planes, raw, low, high)
         _rescale(planes, shared, raw, dtype)
     if any(plane.lossy for plane in planes):
         notes.append("its images went through lossy compression")
@@ -78,11 +80,6 @@ def decode(planes: Sequence[Plane], shared: int, scratch: Path) -> Voxels:
     if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
         notes.append("each slice has its own rescaling, which was applied")
     return Voxels(dtype, padding, tuple(notes))
-
-
-def plane_is_plain(plane: Plane) -> bool:
-    """Whether stored values are the values."""
-    return plane.slope == 1 and plane.intercept == 0
 
 
 class _Reader:

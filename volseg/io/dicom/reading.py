@@ -17,8 +17,9 @@ _SHOWN = 6
 
 
 def list_job(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Every stack that can be asked for."""
+    """Every stack that can be asked for; localizers form none."""
     planes, _ = scan(Path(file) for file in request["files"])
+    planes = [plane for plane in planes if not plane.is_localizer]  # as in reading, so that parts are numbered alike
     return {
         "series": [
             {"uid": s.key, "modality": s.first.modality, "count": len(s.planes), "description": s.description}
@@ -70,6 +71,8 @@ def find(request: Mapping[str, Any]) -> tuple[Stack, list[str]]:
     if not planes:
         raise _nothing(passed, where)
     notes = [] if named is not None else _passed_notes(passed)
+    if wanted is not None:  # the rest is only of interest when it is not there
+        planes = [plane for plane in planes if plane.series == str(wanted).split("#")[0]] or planes
     localizers = [plane for plane in planes if plane.is_localizer]
     if len(localizers) == len(planes):
         raise VolumeError(

@@ -33,7 +33,7 @@ class SeriesInfo:
 
 
 def list_series(path: str | Path) -> tuple[SeriesInfo, ...]:
-    """The series in a folder (or in the folder of a file), in the order of their UIDs; empty if there is none."""
+    """The series in a folder (or in the folder of a file), in the order of their UIDs; localizers are none."""
     request = request_for(Path(path), None)
     answer = run_isolated({**request, "job": "list"}, where=path, budget=budget_of(request))
     try:
