@@ -61,6 +61,10 @@ class CohortError(VolsegError, ValueError):
     """A data folder whose cases cannot be told apart or paired."""
 
 
+class BundleError(VolsegError, ValueError):
+    """A bundle that is damaged, not what its manifest says, or not to be trusted."""
+
+
 class MemoryLimitError(VolsegError, MemoryError):
     """Work that does not fit the memory it was given."""
 
