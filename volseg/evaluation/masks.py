@@ -30,6 +30,7 @@ _SORTING = {
 
 # ACDC counts frames from 1, the frames that a cine was divided into count from 0.
 _FROM_ONE, _FROM_ZERO = re.compile(r"_frame(?P<number>[0-9]+)$"), re.compile(r"_t(?P<number>[0-9]{3,})$")
+_MOMENT = re.compile(r"[_-](?P<moment>ED|ES)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Mask:
         patient: cases of one patient are not independent.
         group: the patient's group, where ``Info.cfg`` tells.
         number: which frame of the beat, counted from 1.
-        moment: ``ED`` or ``ES``, where ``Info.cfg`` tells.
+        moment: ``ED`` or ``ES``, where ``Info.cfg`` or the name tells.
         instances: whether every object has a value of its own.
         frame: which frame of a 4-D file, counted from 0; ``None`` for the only one.
     """
@@ -129,10 +130,11 @@ def _mask(item: Item, info: Mapping[str, str]) -> Mask:
     owner = item.path.parent
     if info or base.startswith(f"{owner.name}_frame"):  # a patient's folder as ACDC has it
         number = frame_number(base)
-        return Mask(base, item.path, owner.name, info.get("Group"), number, moment_of(number, info))
+        moment = moment_of(number, info) or named_moment(base)
+        return Mask(base, item.path, owner.name, info.get("Group"), number, moment)
     name = "/".join([*(folder for folder in folders if folder.lower() not in _SORTING), base])
     patient = tree_patient(Item(item.path, name)) if "/" in name else patient_of(name)
-    return Mask(name, item.path, patient, number=frame_number(base))
+    return Mask(name, item.path, patient, number=frame_number(base), moment=named_moment(base))
 
 
 def frame_number(base: str) -> int | None:
@@ -144,6 +146,16 @@ def frame_number(base: str) -> int | None:
     if found := _FROM_ONE.search(base):
         return int(found["number"])
     return int(found["number"]) + 1 if (found := _FROM_ZERO.search(base)) else None
+
+
+def named_moment(base: str) -> Moment | None:
+    """The moment of the beat that a name ends with.
+
+    >>> named_moment("patient001_ED"), named_moment("patient001_frame01")
+    ('ED', None)
+    """
+    found = _MOMENT.search(base)
+    return None if found is None else "ED" if found["moment"].upper() == "ED" else "ES"
 
 
 def moment_of(number: int | None, info: Mapping[str, str]) -> Moment | None:
