@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
     show(seconds)
     record(
         "elastic",
-        work=f"a random elastic deformation of an image (float32, linear) and its label (uint8, nearest), {options.size}^3,"
+        work=f"one elastic deformation of an image (float32, linear) and its label (uint8, nearest), {options.size}^3,"
         " median seconds; grid_sample alone is given its field, for float32 tensors, mirrored borders",
         ours=seconds["volseg"],
         peer={name: value for name, value in seconds.items() if name != "volseg"},
