@@ -231,6 +231,47 @@ def test_mistakes_are_told(case):
         GridElastic(grid=1)
 
 
+def test_positions_survive_reduced_precision(case):
+    """Neither autocast nor a lowered matmul precision moves a voxel."""
+    shape = tuple(case["image"].shape[1:])
+    mapping = drawn(shape).coordinate_map()
+    field, image = mapping.dense(shape), warp(case["image"], mapping)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(mapping.dense(shape), field, atol=1e-5, rtol=0)
+        torch.testing.assert_close(warp(case["image"], mapping), image, atol=1e-5, rtol=0)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        torch.testing.assert_close(mapping.dense(shape), field, atol=1e-5, rtol=0)
+        torch.testing.assert_close(warp(case["image"], mapping), image, atol=1e-5, rtol=0)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_large_labels_and_odd_types(case, monkeypatch):
+    """Voxel numbers beyond float32's integers change nothing, nor does the label's type or a second channel."""
+    mapping = drawn(tuple(case["label"].shape[1:])).coordinate_map()
+    expected = warp(case["label"], mapping, mode="nearest")
+    for dtype in (torch.bool, torch.int16, torch.int64, torch.float64):
+        typed = torch.cat([case["label"], case["label"] + 1]).to(dtype)
+        moved = warp(typed, mapping, mode="nearest")
+        assert moved.dtype == dtype
+        assert torch.equal(moved[:1], expected.to(dtype))
+        assert torch.equal(moved[1:], (expected + 1).to(dtype))
+    monkeypatch.setattr("volseg.transforms.resample._EXACT_IN_FLOAT32", 1)
+    assert torch.equal(warp(case["label"], mapping, mode="nearest"), expected)
+
+
+def test_floating_types_are_kept(case):
+    """Half and double images come back as they were, whole numbers as float32."""
+    mapping = drawn(tuple(case["image"].shape[1:])).coordinate_map()
+    expected = warp(case["image"], mapping)
+    for dtype, close in ((torch.float16, 2e-3), (torch.float64, 1e-4)):
+        moved = warp(case["image"].to(dtype), mapping)
+        assert moved.dtype == dtype
+        torch.testing.assert_close(moved.float(), expected, atol=close, rtol=0)
+    assert warp(case["label"], mapping).dtype == torch.float32
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_gives_the_same_field(case):
