@@ -106,6 +106,19 @@ def test_a_single_slice_and_a_source_given_by_its_folder(dicom_series: Series, t
     np.testing.assert_array_equal(back.array, mask)
 
 
+@pytest.mark.parametrize("characters", ["", "ISO_IR 100", ["", "ISO 2022 IR 87"]])
+def test_the_sources_character_set_does_not_matter(dicom_series: Series, tmp_path: Path, characters: Any) -> None:
+    """A name in another encoding, or in none, is repeated as the same name."""
+    name = "Mueller" if characters == "" else "Müller" if characters == "ISO_IR 100" else "Yamada^Tarou=山田^太郎"
+
+    def edit(ds: Any, k: int) -> None:
+        ds.SpecificCharacterSet, ds.PatientName = characters, name
+
+    volume = read_series(dicom_series(edit=edit)[0].parent)
+    write_dicom_seg(tmp_path / "mask.dcm", a_mask(volume.array.shape), volume, LABELS)
+    assert str(dcmread(tmp_path / "mask.dcm").PatientName) == name
+
+
 def test_refusals_of_what_cannot_be_written(dicom_series: Series, tmp_path: Path) -> None:
     """Each mistake is told before anything is written."""
     volume = read_series(dicom_series()[0].parent)

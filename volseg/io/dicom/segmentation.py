@@ -151,8 +151,6 @@ def _build(sources: list[Dataset], numbers: npt.NDArray[Any], request: Mapping[s
     algorithm = hd.AlgorithmIdentificationSequence(
         name="volseg", family=codes.DCM.ArtificialIntelligence, version=__version__
     )
-    names = [str(segment["name"]) for segment in request["segments"]]
-    more = {} if all(name.isascii() for name in names) else {"specific_character_set": "ISO_IR 192"}
     return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=numbers,
@@ -169,7 +167,7 @@ def _build(sources: list[Dataset], numbers: npt.NDArray[Any], request: Mapping[s
         content_label="SEGMENTATION",
         content_description="Segmentation by volseg",
         series_description="Segmentation by volseg",
-        **more,
+        specific_character_set="ISO_IR 192",  # holds every name of a label, whatever the source is written in
     )
 
 
