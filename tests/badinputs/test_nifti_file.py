@@ -130,7 +130,7 @@ def huge_header_on_tiny_file(nifti: Any, refused: Any, **_: Any) -> None:
     there = path.stat().st_size
     refused(
         path,
-        f"the header promises 2048 x 2048 x 2048 voxels (16 GiB), which cannot be in {there} bytes of gzip; {AGAIN}",
+        f"the header promises 2048 x 2048 x 2048 voxels (16 GiB), which cannot be in {there} bytes of compressed data; {AGAIN}",
     )
     path = nifti("case.nii", dim=[3, 2048, 2048, 2048, 1, 1, 1, 1])
     refused(

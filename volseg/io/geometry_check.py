@@ -62,19 +62,9 @@ def place(said: Statements, options: ReadOptions, where: object) -> Placement:
     if chosen is not None:
         return _as_told(said, chosen, where)
     sizes, notes = _sizes(said.pixdim, where)
-    if said.sform is None and said.qform is None:
-        if not options.assume_ras:
-            raise VolumeError(
-                "the header does not say where left and right are (neither sform nor qform)",
-                where=where,
-                mend="--assume-ras if it is stored right-anterior-superior",
-            )
-        affine = np.diag([*sizes, *[1.0] * (3 - len(sizes)), 1.0])
-        return Placement(
-            _in_mm(affine, said.unit), "assumed", False, (*notes, "no orientation in the header, taken as RAS")
-        )
     if said.sform is None:
-        assert said.qform is not None
+        if said.qform is None:
+            return _assumed(sizes, notes, said, options, where)
         _require_regular(said.qform, "qform", where)
         return Placement(_in_mm(said.qform, said.unit), "qform", False, notes)
     _require_regular(said.sform, "sform", where)
@@ -89,9 +79,7 @@ def place(said: Statements, options: ReadOptions, where: object) -> Placement:
         raise VolumeError(
             f"the sform says {_times(lengths * said.unit)} mm voxels, pixdim says {_times(sizes * said.unit)} mm",
             where=where,
-            mend="--geometry sform or --geometry qform says which to trust"
-            if said.qform is not None
-            else "--geometry sform takes the sform",
+            mend="--geometry sform takes the sform" if said.qform is None else _CHOOSE,
         )
     agrees = True
     if said.qform is not None:
@@ -132,6 +120,18 @@ def grid_of(shape: Sequence[int], affine: Affine, where: object) -> tuple[Grid, 
         return Grid(tuple(shape), flat), ()
     note = "a 2-D image outside the axial plane: its spacing is kept, its place in space is not"
     return Grid.from_spacing(shape, tuple(float(x) for x in lengths)), (note,)
+
+
+def _assumed(sizes: Affine, notes: tuple[str, ...], said: Statements, options: ReadOptions, where: object) -> Placement:
+    if not options.assume_ras:
+        raise VolumeError(
+            "the header does not say where left and right are (neither sform nor qform)",
+            where=where,
+            mend="--assume-ras if it is stored right-anterior-superior",
+        )
+    affine = np.diag([*sizes, *[1.0] * (3 - len(sizes)), 1.0])
+    note = "no orientation in the header, taken as RAS"
+    return Placement(_in_mm(affine, said.unit), "assumed", False, (*notes, note))
 
 
 def _as_told(said: Statements, chosen: Literal["sform", "qform"], where: object) -> Placement:

@@ -9,9 +9,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from volseg.errors import MemoryLimitError, VolumeError
+from volseg.errors import VolumeError
 from volseg.io import byte_stream, formats
 from volseg.io.geometry_check import grid_of_affine, require_plausible
+from volseg.io.raw_voxels import Storage, chosen_frame, read_voxels, times
 from volseg.io.volume import ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
@@ -29,19 +30,14 @@ def read(path: Path, options: ReadOptions) -> Volume:
     """Read one volume: the only frame, or the one that is asked for."""
     header = _header(path)
     *shape, frames = _dims(header, path)
-    if frames > 1 and options.frame is None:
-        raise VolumeError(
-            f"holds {frames} frames, not one volume",
-            where=path,
-            mend=f"--frame N takes one (0 to {frames - 1}), --each-frame all",
-        )
-    if (options.frame or 0) >= frames:
-        raise VolumeError(f"holds no frame {options.frame}", where=path, mend=f"its frames are 0 to {frames - 1}")
+    frame = chosen_frame(frames, options.frame, path)
     code = int(header["type"])
     if code not in _TYPES:
         raise VolumeError(f"unknown data type code {code}", where=path, mend=_AGAIN)
     grid, notes = _grid(header, tuple(shape), options, path)
-    flat = _voxels(path, np.dtype(_TYPES[code]), math.prod(shape), frames, options.frame or 0)
+    # scan parameters and tags follow the voxels
+    storage = Storage(path, 0, "gzip" if _packed(path) else "raw", inner_skip=_START, more_follows=True)
+    flat, _ = read_voxels(storage, tuple(shape), np.dtype(_TYPES[code]), path, frame=frame, frames=frames)
     found = judge(flat, options, path)
     array = flat.reshape(shape, order="F")
     return Volume(array, grid, {"format": "mgh"}, (*notes, *found.notes), path, found.padding)
@@ -62,9 +58,9 @@ def _header(path: Path) -> Any:
 def _dims(header: Any, path: Path) -> list[int]:
     dims = [int(n) for n in header["dims"]]
     if min(dims) < 1:
-        raise VolumeError(f"a dimension is zero or negative: {_times(dims)}", where=path, mend=_AGAIN)
+        raise VolumeError(f"a dimension is zero or negative: {times(dims)}", where=path, mend=_AGAIN)
     if math.prod(dims[:3]) == 1:
-        raise VolumeError(f"no image: {_times(dims[:3])} voxels", where=path)
+        raise VolumeError(f"no image: {times(dims[:3])} voxels", where=path)
     return dims
 
 
@@ -83,32 +79,5 @@ def _grid(header: Any, shape: tuple[int, ...], options: ReadOptions, path: Path)
     return grid, notes if placed else (*notes, "no orientation in the header, taken as RAS")
 
 
-def _voxels(path: Path, dtype: np.dtype[Any], count: int, frames: int, frame: int) -> Any:
-    """One frame; scan parameters and tags may follow the last, so bytes after it mean nothing here."""
-    size = count * dtype.itemsize
-    room = path.stat().st_size * (byte_stream.MOST_PER_BYTE if _packed(path) else 1)
-    if _START + size * frames > room:
-        raise VolumeError("the header promises more voxels than the file can hold", where=path, mend=_AGAIN)
-    try:
-        flat = np.empty(count, dtype)
-    except MemoryError as error:
-        raise MemoryLimitError(f"needs {size >> 20} MiB of memory", where=path) from error
-    view = flat.view(np.uint8).data
-    with byte_stream.opened(path, compressed=_packed(path)) as stream:
-        there = byte_stream.skip(stream, _START + frame * size) + byte_stream.fill(stream, view)
-        there += byte_stream.skip(stream, (frames - 1 - frame) * size)
-        byte_stream.drain(stream, room)
-    if there < _START + size * frames:
-        missing = _START + size * frames - there
-        raise VolumeError(
-            f"holds less data than its header promises ({missing} bytes are missing)", where=path, mend=_AGAIN
-        )
-    return flat if flat.dtype.isnative else flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
-
-
 def _packed(path: Path) -> bool:
     return formats.ending(path) == ".mgz"
-
-
-def _times(numbers: list[int]) -> str:
-    return " x ".join(map(str, numbers))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from volseg.errors import MemoryLimitError, VolumeError
-from volseg.geometry import Affine
+from volseg.errors import VolumeError
+from volseg.geometry import Affine, Grid
 from volseg.io import byte_stream, formats
 from volseg.io.geometry_check import Placement, Statements, grid_of, place, require_plausible
+from volseg.io.raw_voxels import Storage, chosen_frame, read_voxels, times
 from volseg.io.volume import ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
@@ -32,36 +32,18 @@ _REFUSED = {
     2304: "RGBA colour",
 }
 
-# Up to here, and less than a slice, bytes after the last voxel are a writer's padding; more are voxels.
-_FEW_BYTES = 4096
-
 _AGAIN = "copy or export it again"
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a header promises about the bytes: where they are and what they mean."""
+    """What a header promises about the voxels."""
 
-    path: Path
-    compressed: bool
-    offset: int
-    #: all axes the header names, without trailing ones of length one
-    dims: tuple[int, ...]
+    shape: tuple[int, ...]
+    frames: int
     dtype: np.dtype[Any]
     slope: float
     inter: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.dims[:3]
-
-    @property
-    def frames(self) -> int:
-        return math.prod(self.dims[3:])
-
-    @property
-    def frame_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def frame_count(path: Path) -> int:
@@ -74,9 +56,10 @@ def read(path: Path, options: ReadOptions) -> Volume:
     """Read one volume: the only frame, or the one that is asked for."""
     header, version = _header(path)
     layout = _layout(path, header)
-    frame = _which(layout, options.frame, path)
-    placement, grid, notes = _geometry(header, layout, options, path)
-    flat, more = _voxels(layout, frame)
+    frame = chosen_frame(layout.frames, options.frame, path)
+    storage = _storage(path, header)
+    placement, grid, notes = _geometry(header, layout.shape, options, path)
+    flat, more = read_voxels(storage, layout.shape, layout.dtype, path, frame=frame, frames=layout.frames)
     scaled = _scaled(flat, layout)
     found = judge(scaled, options, path)
     array = scaled.reshape(layout.shape, order="F")
@@ -122,17 +105,17 @@ def _layout(path: Path, header: Any) -> _Layout:
         raise VolumeError(f"the header says it has {count} dimensions", where=path, mend=_AGAIN)
     dims = [int(n) for n in header["dim"][1 : count + 1]]
     if min(dims) < 1:
-        raise VolumeError(f"a dimension is zero or negative: {_times(dims)}", where=path, mend=_AGAIN)
+        raise VolumeError(f"a dimension is zero or negative: {times(dims)}", where=path, mend=_AGAIN)
     while len(dims) > 3 and dims[-1] == 1:
         dims.pop()
     if len(dims) > 4:
         raise VolumeError(
-            f"has {len(dims)} dimensions ({_times(dims)}); volumes have 3, time series 4",
+            f"has {len(dims)} dimensions ({times(dims)}); volumes have 3, time series 4",
             where=path,
             mend="save the volume you mean by itself",
         )
     if len(dims) == 1 or math.prod(dims[:3]) == 1:
-        raise VolumeError(f"no image: {_times(dims)} voxels", where=path)
+        raise VolumeError(f"no image: {times(dims)} voxels", where=path)
     code = int(header["datatype"])
     if code in _REFUSED:
         raise VolumeError(
@@ -151,11 +134,11 @@ def _layout(path: Path, header: Any) -> _Layout:
         raise VolumeError(
             f"scaled by no number (scl_slope {slope:g}, scl_inter {inter:g})", where=path, mend="mend the header"
         )
-    return _data_file(path, header, _Layout(path, False, 0, tuple(dims), dtype, slope, inter))
+    return _Layout(tuple(dims[:3]), math.prod(dims[3:]), dtype, slope, inter)
 
 
-def _data_file(path: Path, header: Any, layout: _Layout) -> _Layout:
-    """Where the voxels begin, judged against what there is, before any memory is taken."""
+def _storage(path: Path, header: Any) -> Storage:
+    """Where the voxels begin."""
     single = formats.ending(path) in (".nii", ".nii.gz")
     file = path if single else _sibling(path, ".img")
     start = float(header["vox_offset"])
@@ -166,47 +149,17 @@ def _data_file(path: Path, header: Any, layout: _Layout) -> _Layout:
             where=path,
             mend=_AGAIN,
         )
-    compressed = formats.ending(file).endswith(".gz")
-    try:
-        there = file.stat().st_size
-    except OSError as error:
-        raise byte_stream.unreadable(error, file) from error
-    promised = int(start) + layout.frame_bytes * layout.frames
-    if compressed and promised > there * byte_stream.MOST_PER_BYTE:
-        raise VolumeError(
-            f"the header promises {_times(layout.dims)} voxels ({_size(promised)}),"
-            f" which cannot be in {_size(there)} of gzip",
-            where=path,
-            mend=_AGAIN,
-        )
-    if not compressed and promised > there:
-        raise _too_few(path, layout, there - int(start))
-    return replace(layout, path=file, compressed=compressed, offset=int(start))
+    return Storage(file, 0, "gzip" if formats.ending(file).endswith(".gz") else "raw", inner_skip=int(start))
 
 
-def _which(layout: _Layout, frame: int | None, path: Path) -> int:
-    if frame is None:
-        if layout.frames > 1:
-            raise VolumeError(
-                f"holds {layout.frames} frames, not one volume",
-                where=path,
-                mend=f"--frame N takes one (0 to {layout.frames - 1}), --each-frame all",
-            )
-        return 0
-    if frame >= layout.frames:
-        last = layout.frames - 1
-        raise VolumeError(
-            f"holds no frame {frame}", where=path, mend=f"its frames are 0 to {last}" if last else "it has frame 0 only"
-        )
-    return frame
-
-
-def _geometry(header: Any, layout: _Layout, options: ReadOptions, path: Path) -> tuple[Placement, Any, tuple[str, ...]]:
+def _geometry(
+    header: Any, shape: tuple[int, ...], options: ReadOptions, path: Path
+) -> tuple[Placement, Grid, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS:
         notes += (f"unknown unit code {code} taken as millimetres",)
-    ndim = len(layout.shape)
+    ndim = len(shape)
     said = Statements(
         sform=_sform(header) if int(header["sform_code"]) > 0 else None,
         qform=_qform(header, ndim, path, options) if int(header["qform_code"]) > 0 else None,
@@ -214,7 +167,7 @@ def _geometry(header: Any, layout: _Layout, options: ReadOptions, path: Path) ->
         unit=_UNITS.get(code, 1.0),
     )
     placement = place(said, options, path)
-    grid, more = grid_of(layout.shape, placement.affine, path)
+    grid, more = grid_of(shape, placement.affine, path)
     return placement, grid, (*notes, *placement.notes, *more, *require_plausible(grid, options.spacing_range, path))
 
 
@@ -247,33 +200,6 @@ def _qform(header: Any, ndim: int, path: Path, options: ReadOptions) -> Affine |
             mend="mend the header, or --geometry sform if its sform is right",
         ) from error
     return affine
-
-
-def _voxels(layout: _Layout, frame: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """The stored values of one frame, in native byte order; the whole stream is read and judged."""
-    try:
-        flat = np.empty(layout.frame_bytes // layout.dtype.itemsize, layout.dtype)
-    except MemoryError as error:
-        raise MemoryLimitError(f"needs {_size(layout.frame_bytes)} of memory", where=layout.path) from error
-    view = flat.view(np.uint8).data
-    before, after = frame * layout.frame_bytes, (layout.frames - 1 - frame) * layout.frame_bytes
-    slice_bytes = layout.frame_bytes // layout.shape[-1]
-    few = min(_FEW_BYTES, slice_bytes - 1)
-    with byte_stream.opened(layout.path, compressed=layout.compressed) as stream:
-        there = byte_stream.skip(stream, layout.offset + before) - layout.offset
-        there += byte_stream.fill(stream, view)
-        there += byte_stream.skip(stream, after)
-        left = byte_stream.drain(stream, few)
-    if there < before + len(view) + after:
-        raise _too_few(layout.path, layout, there)
-    if left > few:
-        raise VolumeError(
-            f"holds more data than the {_times(layout.dims)} voxels its header promises", where=layout.path, mend=_AGAIN
-        )
-    notes = ("a few bytes after the last voxel ignored",) if left else ()
-    if not flat.dtype.isnative:
-        flat = flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
-    return flat, notes
 
 
 def _scaled(flat: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
@@ -312,24 +238,3 @@ def _sibling(path: Path, end: str) -> Path:
         if path.with_name(name).exists():
             return path.with_name(name)
     raise VolumeError(f"its other half {stem}{end} is missing", where=path)
-
-
-def _too_few(path: Path, layout: _Layout, there: int) -> VolumeError:
-    missing = layout.frame_bytes * layout.frames - there
-    return VolumeError(
-        f"holds less data than the {_times(layout.dims)} voxels its header promises ({missing} bytes are missing)",
-        where=path,
-        mend=_AGAIN,
-    )
-
-
-def _times(numbers: Sequence[int]) -> str:
-    return " x ".join(map(str, numbers))
-
-
-def _size(count: int) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
-        count /= 1024  # type: ignore[assignment]
-    return f"{count:.4g} TiB"

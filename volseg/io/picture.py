@@ -16,6 +16,7 @@ from volseg.errors import UsageError, VolsegError, VolumeError
 from volseg.geometry import Grid
 from volseg.io.atomic import atomic_write
 from volseg.io.formats import ending
+from volseg.io.raw_voxels import chosen_frame
 from volseg.io.volume import ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
@@ -35,16 +36,9 @@ def read(path: Path, options: ReadOptions) -> Volume:
             image.verify()  # the checksum of every chunk; loading alone does not look at all of them
     with _opened(path) as image:
         pages = int(getattr(image, "n_frames", 1))
-        if pages > 1 and options.frame is None:
-            raise VolumeError(
-                f"holds {pages} pages, not one image",
-                where=path,
-                mend=f"--frame N takes one (0 to {pages - 1}), --each-frame all",
-            )
-        if (options.frame or 0) >= pages:
-            raise VolumeError(f"holds no page {options.frame}", where=path, mend=f"its pages are 0 to {pages - 1}")
+        page = chosen_frame(pages, options.frame, path, word="page")
         if pages > 1:
-            image.seek(options.frame or 0)
+            image.seek(page)
         image.load()
         array, notes = _grey(image, options, path)
     if array.size == 1:
