@@ -1,0 +1,160 @@
+"""A run over a folder: right masks, no case lost, none done twice, everything told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from volseg.errors import UsageError, WriteError
+from volseg.inference.predictor import Predictor
+from volseg.io import read_labels, read_volume
+from volseg.prediction import Request, plan, run
+from volseg.recipe import Recipe
+
+IDENTITY = {"bundle": "abc"}
+
+
+def masks(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.nii.gz"))}
+
+
+def go(scans: Path, out: Path, predictor: Predictor, recipe: Recipe, **more: object) -> list:
+    return list(run(plan(Request(scans, out, **more), IDENTITY), predictor, recipe))
+
+
+def test_every_scan_gets_its_mask_on_its_own_grid(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """The tree is mirrored, the affine equal to the bit, the mask what its rule says; the damaged scan alone fails."""
+    outcomes = go(scans, tmp_path / "out", predictor, recipe)
+    assert [o.done for o in outcomes] == [1, 2, 3, 4, 5]
+    by_name = {o.record.case: o.record for o in outcomes}
+    assert {name for name, r in by_name.items() if r.verdict == "failed"} == {"p1/scan 3"}
+    assert "truncated" in by_name["p1/scan 3"].error
+    for name, record in by_name.items():
+        if record.verdict == "failed":
+            continue
+        image, mask = read_volume(scans / f"{name}.nii.gz"), read_labels(tmp_path / "out" / record.mask)
+        assert mask.grid == image.grid
+        assert mask.array.dtype == np.uint8
+        np.testing.assert_array_equal(mask.array, image.array > image.array.mean())
+        assert record.volumes["bright"] == pytest.approx(mask.array.sum() * 2 / 1000)
+    assert not (tmp_path / "out" / "p1" / "scan 3.nii.gz").exists()
+
+
+def test_the_summary_is_whole_after_every_case(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """Whenever the run is cut, summary.json names exactly the cases told so far."""
+    out = tmp_path / "out"
+    for outcome in run(plan(Request(scans, out), IDENTITY), predictor, recipe):
+        summary = json.loads((out / "summary.json").read_text())
+        assert len(summary["cases"]) == outcome.done
+        assert summary["identity"] == IDENTITY
+    assert (summary["done"], summary["failed"]) == (4, 1)
+    assert "1 bright 230 159 0 255" not in summary
+    assert (out / "labels.ctbl").read_text().splitlines() == ["0 background 0 0 0 0", "1 bright 230 159 0 255"]
+    assert (out / "labels.itksnap.txt").exists()
+
+
+def test_a_second_run_does_nothing_twice(scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe) -> None:
+    """Finished cases are known by their content; only the failed one is tried again."""
+    out = tmp_path / "out"
+    go(scans, out, predictor, recipe)
+    again = plan(Request(scans, out), IDENTITY)
+    assert len(again.finished) == 4
+    assert [job.case.name for job in again.jobs] == ["p1/scan 3"]
+
+
+@pytest.mark.parametrize("change", ["image", "mask", "bundle", "settings", "no summary", "overwrite"])
+def test_whatever_changed_is_done_again(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe, change: str
+) -> None:
+    """Another image under the same name, a mask touched since, another bundle, other settings: not finished."""
+    out, identity, more = tmp_path / "out", dict(IDENTITY), {}
+    go(scans, out, predictor, recipe)
+    redone = 5
+    if change == "image":
+        (scans / "p0" / "scan 0.nii.gz").write_bytes((scans / "p0" / "scan 2.nii.gz").read_bytes())
+        redone = 2
+    elif change == "mask":
+        (out / "p0" / "scan 0.nii.gz").write_bytes(b"?")
+        redone = 2
+    elif change == "bundle":
+        identity["bundle"] = "other"
+    elif change == "settings":
+        more["fill_nan"] = 0.0
+    elif change == "no summary":
+        (out / "summary.json").write_text("{")
+    else:
+        more["again"] = "overwrite"
+    assert len(plan(Request(scans, out, **more), identity).jobs) == redone
+
+
+def test_a_cut_run_ends_with_the_masks_of_an_uncut_one(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """Stopped after any case and run again, every mask is byte for byte that of an undisturbed run."""
+    go(scans, tmp_path / "whole", predictor, recipe)
+    expected = masks(tmp_path / "whole")
+    for stop in range(1, 5):
+        out = tmp_path / f"cut{stop}"
+        outcomes = run(plan(Request(scans, out), IDENTITY), predictor, recipe)
+        for _ in range(stop):
+            next(outcomes)
+        outcomes.close()
+        go(scans, out, predictor, recipe)
+        assert masks(out) == expected
+
+
+def test_parts_share_the_cases_out(scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe) -> None:
+    """Every case is in exactly one part, and parts write their own summaries."""
+    out = tmp_path / "out"
+    names = [o.record.case for part in range(3) for o in go(scans, out, predictor, recipe, part=(part, 3))]
+    assert sorted(names) == sorted(
+        case.name for case in [j.case for j in plan(Request(scans, tmp_path / "x"), {}).jobs]
+    )
+    assert {p.name for p in out.glob("summary*")} == {f"summary-{k}-of-3.json" for k in range(3)}
+
+
+def test_what_cannot_work_is_known_beforehand(scans: Path, tmp_path: Path) -> None:
+    """An output that is a file, masks over their images, formats and parts that do not exist."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be written to"):
+        plan(Request(scans, tmp_path / "file"), IDENTITY)
+    with pytest.raises(WriteError, match="the mask would overwrite its image"):
+        plan(Request(scans, scans), IDENTITY)
+    with pytest.raises(UsageError, match="no format is called 'nifti'"):
+        Request(scans, tmp_path, format="nifti")
+    with pytest.raises(UsageError, match="part 3 of 3 does not exist"):
+        Request(scans, tmp_path, part=(3, 3))
+
+
+def test_hints_tell_what_is_unlike_the_training(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """Another spacing, an implausible volume, an empty structure: told with the record, not hidden."""
+    narrow = recipe.changed({"image.seen": {"spacing": [[3, 4], [0.5, 2], [0.5, 3]], "volumes": {"bright": [5, 9]}}})
+    record = go(scans, tmp_path / "out", predictor, narrow)[0].record
+    assert "spacing of 1 mm along axis 0, in training it was 3 to 4" in record.hints
+    assert any(hint.startswith("bright measures") and "in training it was 5 to 9" in hint for hint in record.hints)
+
+
+def test_probabilities_are_written_when_asked(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """Beside the mask, a byte per channel, on the same grid."""
+    go(scans, tmp_path / "out", predictor, recipe, keep_probabilities=True)
+    import nibabel as nib
+
+    shares = np.asarray(nib.load(tmp_path / "out" / "p0" / "scan 0_probabilities.nii.gz").dataobj)
+    assert shares.shape == (9, 10, 6, 2)
+    assert np.abs(shares.sum(axis=-1).astype(int) - 255).max() <= 1
+    mask = read_labels(tmp_path / "out" / "p0" / "scan 0.nii.gz").array
+    np.testing.assert_array_equal(
+        mask[np.abs(shares[..., 1].astype(int) - 127) > 1],
+        (shares[..., 1] > 127)[np.abs(shares[..., 1].astype(int) - 127) > 1],
+    )

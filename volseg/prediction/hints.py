@@ -1,0 +1,80 @@
+"""What looks unlike the images a network was trained on, and masks that no anatomy has: told, never hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from volseg.geometry import Grid
+from volseg.io.volume import Volume
+from volseg.labels import Labels
+from volseg.recipe.image import Image, Seen
+
+# A part this large beside the largest is a second one, not a crumb.
+_SECOND = 0.25
+
+
+def of_image(volume: Volume, image: Image) -> Iterator[str]:
+    """Hints about an image, before it is predicted."""
+    seen = image.seen
+    grid = volume.grid.reoriented(image.axcodes).target if image.axcodes else volume.grid
+    yield from _ranges("spacing", grid.spacing, seen.spacing, "mm")
+    extent = tuple(n * s for n, s in zip(grid.shape, grid.spacing, strict=True))
+    yield from _ranges("field of view", extent, seen.field_of_view, "mm")
+    if seen.intensity is not None:
+        values = volume.array[volume.array != volume.padding] if volume.padding is not None else volume.array
+        low, high = (float(x) for x in np.percentile(values, (0.5, 99.5)))
+        if high < seen.intensity[0] or low > seen.intensity[1]:
+            yield (
+                f"intensities {low:.4g} to {high:.4g} do not meet those of the training images,"
+                f" {seen.intensity[0]:.4g} to {seen.intensity[1]:.4g}"
+            )
+
+
+def of_mask(mask: npt.NDArray[Any], grid: Grid, labels: Labels, seen: Seen) -> Iterator[str]:
+    """Hints about a predicted mask."""
+    found = volumes(mask, grid, labels)
+    for structure in labels.structures:
+        there = mask == structure.value
+        if not there.any():
+            yield f"{structure.name} is empty"
+            continue
+        expected = seen.volumes.get(structure.name)
+        if expected is not None and not expected[0] <= found[structure.name] <= expected[1]:
+            yield (
+                f"{structure.name} measures {found[structure.name]:.4g} {unit(grid)}, in training it was"
+                f" {expected[0]:.4g} to {expected[1]:.4g}"
+            )
+        parts = _large_parts(there)
+        if parts > 1:
+            yield f"{structure.name} is in {parts} parts"
+
+
+def volumes(mask: npt.NDArray[Any], grid: Grid, labels: Labels) -> dict[str, float]:
+    """The volume of each structure in millilitres; in 2-D its area in square centimetres."""
+    counts = np.bincount(mask.ravel(), minlength=max(labels.values, default=0) + 1)
+    scale = grid.voxel_volume / (1000 if grid.ndim == 3 else 100)
+    return {s.name: float(counts[s.value] * scale) for s in labels.structures}
+
+
+def unit(grid: Grid) -> str:
+    """The unit of :func:`volumes`."""
+    return "ml" if grid.ndim == 3 else "cm²"
+
+
+def _large_parts(mask: npt.NDArray[np.bool_]) -> int:
+    inside = mask[ndimage.find_objects(mask.astype(np.uint8))[0]]
+    parts, _ = ndimage.label(inside, np.ones((3,) * mask.ndim))
+    sizes = np.bincount(parts.ravel())[1:]
+    return int((sizes >= _SECOND * sizes.max()).sum())
+
+
+def _ranges(what: str, values: tuple[float, ...], seen: Any, unit: str) -> Iterator[str]:
+    for axis, (value, bounds) in enumerate(zip(values, seen or (), strict=False)):
+        if not bounds[0] * 0.99 <= value <= bounds[1] * 1.01:
+            low, high = bounds
+            yield f"{what} of {value:.4g} {unit} along axis {axis}, in training it was {low:.4g} to {high:.4g}"

@@ -1,0 +1,165 @@
+"""What a prediction run will do, known before its first case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from volseg.data.cohort import Case, find_cases, output_names
+from volseg.data.content import Content
+from volseg.errors import UsageError, VolsegError, WriteError
+from volseg.prediction.summary import Record, read_records, summary_name
+
+ENDINGS = {"nii.gz": ".nii.gz", "nii": ".nii", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm", "png": ".png"}
+# below this a mask may not fit, and every further case would fail the same way
+_LEAST_FREE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for.
+
+    Attributes:
+        inputs: a file, a folder, a tree, a CSV or a DICOM series.
+        output: the folder for masks and ``summary.json``.
+        format: one of :data:`ENDINGS`.
+        frames: which frame of time series, or all of them.
+        again: ``resume`` leaves finished cases, ``overwrite`` does every case anew, ``refuse`` stops where there are
+            results already.
+        part: which part of the cases, of how many.
+        geometry: as in :func:`volseg.io.read_volume`, and so are the next three.
+        keep_probabilities: whether probabilities are written too.
+    """
+
+    inputs: Path
+    output: Path
+    format: str = "nii.gz"
+    frames: int | Literal["all"] | None = None
+    again: Literal["resume", "overwrite", "refuse"] = "resume"
+    part: tuple[int, int] = (0, 1)
+    geometry: Literal["sform", "qform"] | None = None
+    assume_ras: bool = False
+    fill_nan: float | None = None
+    series: str | None = None
+    keep_probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in ENDINGS:
+            raise UsageError(f"no format is called {self.format!r}", mend=f"one of {', '.join(ENDINGS)}")
+        index, count = self.part
+        if count < 1 or not 0 <= index < count:
+            raise UsageError(f"part {index} of {count} does not exist", mend="parts count from 0")
+        if self.keep_probabilities and self.format not in ("nii.gz", "nii"):
+            raise UsageError("probabilities are written to NIfTI only", mend="--format nii.gz")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The options for reading a case."""
+        return {
+            "geometry": self.geometry,
+            "assume_ras": self.assume_ras,
+            "fill_nan": self.fill_nan,
+            "series": self.series,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to predict, where its mask goes below the output folder, and what the mask is known by."""
+
+    case: Case
+    mask: PurePosixPath
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a run, what was finished before, and what is worth telling."""
+
+    request: Request
+    jobs: tuple[Job, ...]
+    finished: tuple[Record, ...] = ()
+    failed: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan(request: Request, identity: Mapping[str, Any]) -> Plan:
+    """Find the cases, name their masks, and know which are finished.
+
+    Args:
+        request: what was asked for.
+        identity: what a mask depends on beside its image: the bundle's digest, the settings of inference.
+
+    Raises:
+        CohortError: if cases cannot be told apart or would share a mask.
+        WriteError: if masks could not be written.
+    """
+    cohort = find_cases(request.inputs, labels="none", frames=request.frames)
+    ending = ENDINGS[request.format]
+    names = output_names(cohort.cases, ending)
+    index, count = request.part
+    cases = cohort.cases[index::count]
+    require_writeable(request.output)
+    settings = _digest(
+        {**identity, **request.reading, "format": request.format, "probabilities": request.keep_probabilities}
+    )
+    before = read_records(request.output / summary_name(request.part))
+    jobs, finished, failed = [], [], []
+    for case in cases:
+        output = request.output / names[case.name]
+        _require_apart(case, output)
+        try:
+            key = _key(case, settings)
+        except VolsegError as error:
+            failed.append(Record(case.name, "failed", error=str(error)))
+            continue
+        known = before.get(case.name)
+        if request.again == "resume" and known is not None and known.key == key and known.stands(request.output):
+            finished.append(known)
+            continue
+        if request.again == "refuse" and output.exists():
+            raise WriteError("is there already", where=output, mend="--resume leaves finished cases, --overwrite none")
+        jobs.append(Job(case, names[case.name], key))
+    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), cohort.notes, dict(identity))
+
+
+def require_writeable(folder: Path) -> None:
+    """Make the folder and write to it, now rather than after an hour of computing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise WriteError(
+            f"cannot be written to ({(error.strerror or str(error)).lower()})",
+            where=folder,
+            mend="choose another folder",
+        ) from error
+    if free < _LEAST_FREE:
+        raise WriteError(f"only {free >> 20} MiB are free there", where=folder, mend="free some space first")
+
+
+def _require_apart(case: Case, output: Path) -> None:
+    for image in case.images:
+        if output.exists() and image.exists() and output.samefile(image):
+            raise WriteError("the mask would overwrite its image", where=image, mend="choose another output folder")
+
+
+def _key(case: Case, settings: str) -> str:
+    contents = [Content.of(image).sha256 for image in case.images]
+    return _digest({"images": contents, "frame": case.frame, "settings": settings})
+
+
+def _digest(data: Mapping[str, Any] | Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
