@@ -15,6 +15,7 @@ from volseg.evaluation.masks import Mask
 from volseg.evaluation.pairing import Pair
 from volseg.evaluation.resampling import resample_labels
 from volseg.io import Volume, read_labels
+from volseg.io.voxel_check import present
 from volseg.labels import Labels
 from volseg.metrics import EmptyPolicy, StructureScore, score_case
 
@@ -151,7 +152,7 @@ def shown(mask: Mask, root: Path) -> str:
 def present_values(mask: Mask) -> tuple[int, ...] | VolsegError:
     """The label values of a mask, or what is wrong with it."""
     try:
-        return tuple(int(value) for value in np.unique(_read(mask, None).array))
+        return tuple(present(_read(mask, None).array))
     except VolsegError as error:
         return error
     except MemoryError:
