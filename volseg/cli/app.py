@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from volseg import __version__
-from volseg.cli import check, console, doctor, phantom
+from volseg.cli import cardiac, check, console, doctor, evaluate, phantom
 from volseg.errors import RecipeError, UsageError, VolsegError
 
 # Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
@@ -54,6 +54,8 @@ def frame(
 app.command()(doctor.doctor)
 app.command()(phantom.phantom)
 app.command()(check.check)
+app.command()(evaluate.evaluate)
+app.command()(cardiac.cardiac)
 
 
 def version_line() -> str:
