@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def work() -> None:
         import volseg.io.nifti
         import volseg.io.nrrd
         import volseg.io.picture  # noqa: F401
+    warnings.simplefilter("error")  # a library's word on the terminal is a finding too
     target = sys.argv.pop(1)
     one = reading(target)
     atheris.Setup(sys.argv, one)

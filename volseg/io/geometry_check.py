@@ -170,7 +170,8 @@ def _require_regular(affine: Affine, name: str, where: object) -> None:
         raise VolumeError(f"the {name} holds NaN or infinity", where=where, mend=mend)
     matrix = affine[:-1, :-1]
     lengths = np.linalg.norm(matrix, axis=0)
-    if not lengths.all() or abs(np.linalg.det(matrix / lengths)) < _FLAT:
+    flat = not lengths.all() or not abs(np.linalg.det(matrix / lengths)) >= _FLAT
+    if flat or np.linalg.matrix_rank(matrix) < len(matrix):  # the rank sees axes of absurdly different lengths
         raise VolumeError(
             f"the {name} is singular: it maps the volume onto a plane, line or point", where=where, mend=mend
         )

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from volseg.errors import LabelError, UsageError, VolumeError
 from volseg.io.formats import Format, identify
 from volseg.io.geometry_check import require_plausible
@@ -122,7 +124,9 @@ def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
         return replace(volume, notes=(*volume.notes, *notes))
     if series is not None:
         raise UsageError("--series chooses in DICOM folders only", where=path)
-    return _reader(form)(path, options)
+    # absurd numbers in a header may overflow on the way to being refused; nobody needs numpy's word about that
+    with np.errstate(all="ignore"):
+        return _reader(form)(path, options)
 
 
 def _reader(form: Format) -> Callable[[Path, ReadOptions], Volume]:
