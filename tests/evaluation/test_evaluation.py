@@ -128,6 +128,20 @@ def test_another_grid_is_refused_or_resampled_when_asked(lay: Lay, tmp_path: Pat
     assert found["a"].notes == ("prediction resampled onto the truth's grid from 4x4x4 voxels of 2x2x2 mm",)
 
 
+def test_a_slice_is_no_volume_even_resampled(lay: Lay) -> None:
+    """What cannot be brought onto the truth's grid is that case's line, and with no case left nothing has a mean."""
+    flat = Grid.from_spacing((4, 4), (1.0, 1.0))
+    truths = lay("g", {"a.nii.gz": {1: CUBE}})
+    found = evaluate(lay("p", {"a.nii.gz": {1: CUBE[:2]}}, flat), truths, resample=True, compare=truths)
+    assert [case.error for case in found.failed] == ["a: a 2-D label map cannot be brought onto a 3-D grid"]
+    assert math.isnan(found.mean["dice"])
+    assert found.comparison is not None
+    assert found.comparison.left_out == ("a",)
+    told = json.loads(json.dumps(evaluation_json(found), allow_nan=False))
+    assert told["structures"]["label 1"]["dice"]["n"] == 0
+    assert told["comparison"]["first_less_second"]["label 1"]["dice"]["p_value"] is None
+
+
 def test_values_come_from_the_whole_cohort(lay: Lay) -> None:
     """A structure that one truth only holds is scored in every case, so that inventing it elsewhere costs."""
     low = (slice(0, 1),) * 3

@@ -137,7 +137,7 @@ class Scoring:
         for side, mask in (("prediction", pair.prediction), ("truth", pair.truth)):
             if error.where == str(mask.path):
                 return str(type(error)(error.what, where=f"{side} {shown(mask, self.roots[side])}", mend=error.mend))
-        return str(error)
+        return str(error) if error.where else f"{pair.name}: {error}"
 
 
 def shown(mask: Mask, root: Path) -> str:
