@@ -28,13 +28,14 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--corpus", type=Path, help="a folder for the inputs (default: a temporary one)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as scratch:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory(dir=memory) as inputs:
         corpus = (options.corpus or Path(scratch)) / "dicom"
         corpus.mkdir(parents=True, exist_ok=True)
         for name, data in seeds().items():
             (corpus / f"seed-{name}").write_bytes(data)
         command = [
-            sys.executable, "-c", "from benchmarks import fuzz_dicom; fuzz_dicom.work()", str(corpus),
+            sys.executable, "-c", "from benchmarks import fuzz_dicom; fuzz_dicom.work()", inputs, str(corpus),
             f"-max_total_time={int(60 * options.minutes)}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MIB}",
             "-timeout=20", f"-seed={options.seed}", "-print_final_stats=1", f"-artifact_prefix={corpus.parent}/dicom-",
         ]  # fmt: skip
@@ -50,18 +51,16 @@ def work() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["volseg.io.dicom", "pydicom"]):
-        import pydicom
+        import pydicom  # noqa: F401
 
         import volseg.io.dicom.pixels
         import volseg.io.dicom.placement
         import volseg.io.dicom.reading  # noqa: F401
-    one = reading()
-    atheris.Setup(sys.argv, lambda data: one(data))
-    assert pydicom
+    atheris.Setup(sys.argv, reading(Path(sys.argv.pop(1))))
     atheris.Fuzz()
 
 
-def reading() -> Callable[[bytes], None]:
+def reading(folder: Path) -> Callable[[bytes], None]:
     """Read these bytes as the only file of a folder; anything but a volume or a VolsegError is raised."""
     import logging
 
@@ -72,7 +71,6 @@ def reading() -> Callable[[bytes], None]:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     worker.limit = lambda **limits: None  # the fuzzer's own limit counts
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     file = folder / "slice.dcm"
     shared = os.open(folder, os.O_TMPFILE | os.O_RDWR) if hasattr(os, "O_TMPFILE") else os.memfd_create("fuzz")
     request = {"files": [str(file)], "file": None, "series": None, "where": "folder", "shared": shared}
