@@ -43,6 +43,10 @@ class Average:
         finally:
             network.load_state_dict(own)
 
+    def tensors(self) -> list[Tensor]:
+        """The averaged weights themselves."""
+        return list(self._weights.values())
+
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, a copy."""
         return {name: value.clone() for name, value in self._weights.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from volseg.engine.averaging import Average
-from volseg.errors import MemoryLimitError, NonFiniteError
+from volseg.errors import MemoryLimitError, NonFiniteError, VolsegError
+from volseg.inference.exhausted import is_out_of_memory
 from volseg.transforms.randomness import seed_sequence
 
 Precision = Literal["float32", "bf16", "fp16"]
@@ -50,9 +51,12 @@ class TrainingStep:
     def __call__(self, trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """Train on one batch; gives ``{"loss": …}``."""
         state = trainer.state
-        torch.manual_seed(int(seed_sequence(self.seed, 0, state.iteration, "step").generate_state(1, "u8")[0] >> 1))
+        # one stream per device: dropout should not be the same on all of them
+        own = seed_sequence(self.seed, 0, f"{state.iteration} on {state.rank}", "step")
+        torch.manual_seed(int(own.generate_state(1, "u8")[0] >> 1))
         cases = batch.get("case", ())
         place = f"epoch {state.epoch}, step {state.iteration}"
+        first, last = group(state.iteration, state.epoch_length, self.accumulate)
         try:
             images, target, weight = trainer.prepare_batch(batch, state.device, trainer.non_blocking)
             trainer.network.train()
@@ -60,15 +64,16 @@ class TrainingStep:
                 logits = trainer.inferer(images, trainer.network)
             loss = trainer.loss_function(logits, target, weight)
             require_finite(loss, "the loss", place, cases)
-            self.scaler.scale(loss / self.accumulate).backward()
-        except torch.OutOfMemoryError as error:
+            self.scaler.scale(loss / (last - first + 1)).backward()
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, VolsegError) or not is_out_of_memory(error):
+                raise
             raise MemoryLimitError(
                 f"the batch does not fit the memory of {state.device}",
                 where=place,
                 mend="make training.batch or training.patch smaller, or raise optimiser.accumulate for a smaller batch",
             ) from error
-        # the last batches of an epoch may be fewer than a step's worth: they are a step all the same
-        if state.iteration % self.accumulate == 0 or state.iteration % state.epoch_length == 0:
+        if state.iteration == last:
             self._move_weights(trainer, place, cases)
         return {"loss": loss.detach()}
 
@@ -78,6 +83,12 @@ class TrainingStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+
+    @staticmethod
+    def _gathering(network: nn.Module, *, moves: bool) -> AbstractContextManager[None]:
+        """Gradients of several devices are put together once for each step of the optimiser, not for each batch."""
+        waits = isinstance(network, nn.parallel.DistributedDataParallel) and not moves
+        return network.no_sync() if waits else nullcontext()  # type: ignore[operator]
 
     def _autocast(self, device: torch.device) -> Any:
         if self.precision == "float32":
@@ -107,7 +118,26 @@ class TrainingStep:
         if self.scheduler is not None:
             self.scheduler.step()
         if self.average is not None:
-            self.average.update(trainer.network)
+            self.average.update(bare(trainer.network))
+
+
+def group(iteration: int, epoch_length: int, accumulate: int) -> tuple[int, int]:
+    """The iterations, counted from 1, whose gradients make one step of the optimiser together with this one's.
+
+    The last batches of an epoch may be fewer than a step's worth: they are a step all the same.
+
+    >>> [group(iteration, 5, 2) for iteration in (1, 4, 5, 6)]
+    [(1, 2), (3, 4), (5, 5), (6, 7)]
+    """
+    epoch, within = divmod(iteration - 1, epoch_length)
+    first = within // accumulate * accumulate
+    last = min(first + accumulate, epoch_length) - 1
+    return epoch * epoch_length + first + 1, epoch * epoch_length + last + 1
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """The network itself, out of the wrapper that spreads it over devices."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def require_finite(value: Tensor, what: str, place: str, cases: Sequence[str]) -> None:

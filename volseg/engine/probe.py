@@ -1,0 +1,120 @@
+"""Which arithmetic and memory layout are fastest here: tried on a constant batch, told, and kept for the whole run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from volseg.engine.preparing import laid_out
+from volseg.errors import UsageError
+
+Wanted = Literal["auto", "float32", "bf16", "fp16"]
+# a choice must be faster by this share to be worth leaving single precision in the plain layout
+_WORTH = 0.97
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The arithmetic and the layout of a run; once chosen, resumed runs keep it, or their bits would differ."""
+
+    precision: Literal["float32", "bf16", "fp16"]
+    channels_last: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {'channels last' if self.channels_last else 'channels first'}"
+
+
+def candidates(precision: Wanted, channels_last: bool | Literal["auto"], device: torch.device) -> list[Choice]:
+    """What a recipe leaves to choose from, the plainest first.
+
+    >>> [str(c) for c in candidates("bf16", "auto", torch.device("cpu"))]
+    ['bf16, channels first', 'bf16, channels last']
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise UsageError(f"fp16 needs a CUDA device, not {device.type}", mend="set training.precision to bf16 or auto")
+    half = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    kinds: list[Any] = (["float32", "bf16"] if half else ["float32"]) if precision == "auto" else [precision]
+    layouts = [False, True] if channels_last == "auto" else [channels_last]
+    return [Choice(kind, layout) for kind in kinds for layout in layouts]
+
+
+def choose(
+    network: nn.Module,
+    loss: nn.Module,
+    shape: Sequence[int],
+    choices: Sequence[Choice],
+    device: torch.device,
+    *,
+    repeats: int = 3,
+) -> tuple[Choice, dict[str, float]]:
+    """The fastest of the choices for batches of ``shape``, and the seconds of a step with each.
+
+    The network that is given is not touched, nor is any random stream.
+    """
+    if len(choices) == 1:
+        return choices[0], {}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        images = torch.randn(*shape, device=device)
+        target = torch.zeros(shape[0], 1, *shape[2:], dtype=torch.uint8, device=device)
+        target[:, :, : shape[2] // 2] = 1
+        contenders = [_Contender(deepcopy(network), loss, images, target, choice) for choice in choices]
+        for contender in contenders:
+            contender.step()  # the first step builds kernels
+        for _ in range(repeats):  # in turn, so that a busy moment hits all alike
+            for contender in contenders:
+                contender.time()
+    seconds = {str(c.choice): c.best for c in contenders}
+    fastest = min(contenders, key=lambda c: c.best)
+    plain = contenders[0]
+    chosen = fastest if fastest.best < _WORTH * plain.best else plain
+    return chosen.choice, {name: round(value, 5) for name, value in seconds.items()}
+
+
+class _Contender:
+    def __init__(self, network: nn.Module, loss: nn.Module, images: Tensor, target: Tensor, choice: Choice) -> None:
+        self.choice = choice
+        self.network = in_layout(network, choice.channels_last).train()
+        self.loss = loss
+        self.images = laid_out(images, choice.channels_last)
+        self.target = target
+        self.best = float("inf")
+
+    def step(self) -> None:
+        device = self.images.device
+        lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.choice.precision)
+        with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
+            logits = self.network(self.images)
+        self.loss(logits, self.target).backward()
+        self.network.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def time(self) -> None:
+        began = time.perf_counter()
+        self.step()
+        self.best = min(self.best, time.perf_counter() - began)
+
+
+def in_layout(network: nn.Module, channels_last: bool) -> nn.Module:
+    """The network with its weights in the layout; convolutions of 2-D and 3-D have one each."""
+    if channels_last:
+        for parameter in _tensors(network):
+            if parameter.ndim in (4, 5):
+                layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+    return network
+
+
+def _tensors(network: nn.Module) -> Iterator[nn.Parameter]:
+    yield from network.parameters()

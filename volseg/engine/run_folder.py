@@ -1,0 +1,146 @@
+"""The folder of a run: what lies where, and what is remembered of how it began."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from volseg.errors import UsageError, VolsegError, WriteError
+from volseg.io.atomic import atomic_write, write_bytes, write_json, write_text
+from volseg.recipe import Recipe, dump_recipe, load_recipe
+
+# keys that a resumed run may change: none of them touches what is learnt
+_FREE = (
+    "training.time_limit",
+    "training.workers",
+    "training.cache",
+    "training.keep_checkpoints",
+    "tracking",
+    "bundle",
+    "postprocessing",
+    "inference.max_memory",
+    "inference.tile",
+    "inference.tta",
+)
+
+
+class RunError(VolsegError, ValueError):
+    """A run that cannot be gone on with."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``RUN/``: ``recipe.yaml``, ``folds.json``, ``run.json``, ``log.jsonl``, ``metrics.csv``, ``curves.png``,
+    ``checkpoints/``, ``models/``, ``pictures/``, ``cache/``.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def folds(self) -> Path:
+        return self.path / "folds.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def models(self) -> Path:
+        return self.path / "models"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "run.json").exists()
+
+    def make(self) -> None:
+        """Create it.
+
+        Raises:
+            UsageError: if something else lies there.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError("is a file, not a folder for a run", where=self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"the folder cannot be made ({error.strerror})", where=self.path) from error
+
+    def remember(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+        """Write the recipe, and what else a resumed run must keep to; from then on the run is begun."""
+        write_text(self.recipe, dump_recipe(recipe))
+        write_json(self.path / "run.json", dict(facts))
+
+    def facts(self) -> dict[str, Any]:
+        """What :meth:`remember` wrote."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunError("is damaged", where=self.path / "run.json", mend="begin the run anew") from error
+        return found
+
+    def require_same(self, recipe: Recipe) -> None:
+        """Refuse a recipe other than the one that the run was begun with, but for keys that change nothing learnt.
+
+        Raises:
+            RunError: naming the keys.
+        """
+        before, now = flat(load_recipe(self.recipe).to_dict()), flat(recipe.to_dict())
+        changed = [
+            key
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key) and not any(key == f or key.startswith(f + ".") for f in _FREE)
+        ]
+        if changed:
+            raise RunError(
+                f"the recipe has changed since the run began: {', '.join(changed[:6])}"
+                + (" …" if len(changed) > 6 else ""),
+                where=self.path,
+                mend="go on with the recipe in it, or begin a new run",
+            )
+
+    def write_weights(self, name: str, weights: Mapping[str, Tensor], **told: str) -> None:
+        """Write weights as ``models/NAME.safetensors``."""
+        self.models.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.models / f"{name}.safetensors", save(plain_weights(weights), metadata=told or None))
+
+    def write_state(self, weights: Mapping[str, Tensor]) -> None:
+        """Write weights as ``models/model.pt``, the plain state dict that MONAI reads."""
+        self.models.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.models / "model.pt") as file:
+            torch.save(plain_weights(weights), file)
+
+
+def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights on the CPU, in the plain layout, each with memory of its own."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in weights.items()}
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots.
+
+    >>> flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
