@@ -25,7 +25,7 @@ class VolsegError(Exception):
         return place + self.what + (f"; {self.mend}" if self.mend else "")
 
     def __reduce__(self) -> tuple[object, ...]:
-            # errors cross process borders (data workers), keyword arguments and all
+        # errors cross process borders (data workers), keyword arguments and all
         return (_rebuild, (type(self), self.what, self.where, self.mend))
 
 
