@@ -168,7 +168,7 @@ def test_under_a_process_limit_the_labels_are_the_same():
         digest, largest, kinds = done.stdout.split()
         return digest, int(largest), int(kinds)
 
-    free, limited = run(), run(100 << 20)
+    free, limited = run(), run(150 << 20)
     assert free[0] == limited[0]
     assert free[1] == 96
     assert limited[1] < 96

@@ -12,8 +12,8 @@ from monai.inferers import Inferer
 from torch import nn
 
 from volseg.errors import MemoryLimitError, NonFiniteError, SizeError, UsageError
+from volseg.inference import OverlapTileInferer
 from volseg.inference.mirrored import read_mirrored
-from volseg.inference.overlap_tile import OverlapTileInferer
 from volseg.inference.pieces import stream_logits
 from volseg.inference.probing import Reach, probe
 from volseg.inference.tiling import Box

@@ -6,6 +6,7 @@ and adds up what is alive at each moment. It needs no formula that could drift f
 
 from __future__ import annotations
 
+import os
 import re
 import weakref
 from collections.abc import Callable
@@ -84,6 +85,19 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
 
 
+def available(device: torch.device) -> int:
+    """What the device has left, in bytes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    known = Path("/proc/meminfo")
+    if device.type != "cpu" or not known.exists():
+        return 4 << 30
+    line = next(x for x in known.read_text().splitlines() if x.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
+
+
 def resident() -> int:
-    """The resident size of this process, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    """The resident size of this process, in bytes; 0 where the system does not tell."""
+    known = Path("/proc/self/statm")
+    return int(known.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if known.exists() else 0

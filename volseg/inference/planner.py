@@ -11,12 +11,14 @@ import torch
 from volseg.errors import MemoryLimitError
 from volseg.inference.footprint import footprint, weight_bytes
 from volseg.inference.layers import Levels
-from volseg.inference.memory import format_bytes
+from volseg.inference.memory import available, format_bytes
 
 # Thinner slabs than this cost time, thicker ones only memory: the caches are full either way
 _VOXELS = 600_000
+_FEWEST = 4
 # What the count cannot see: oneDNN's code and scratch, blocks the allocator keeps between sizes
-_ALLOCATOR = 1.6
+_ALLOCATOR = 1.15
+MOST_REPLAYED = 4
 _LIBRARIES = {"cpu": 160 << 20, "cuda": 96 << 20}
 
 
@@ -44,7 +46,7 @@ def plan_rows(
     Args:
         network: the layers.
         size: the network's input, a valid size.
-        budget: bytes, none for no limit.
+        budget: bytes; none for what the machine has left.
         axis: the axis to go along; none for the longest (in 2-D the first, along which rows are contiguous).
         rows: how many rows at once; none to choose.
         batch: how many images pass at once.
@@ -57,27 +59,28 @@ def plan_rows(
         axis = 0 if dims < 3 else max(range(dims), key=lambda a: (size[a], -a))
     if rows is None:
         across = prod(size) // size[axis] * batch
-        rows = min(size[axis], max(1, 1 << max(0, (_VOXELS // across).bit_length() - 1)))
+        rows = min(size[axis], max(_FEWEST, 1 << max(0, (_VOXELS // across).bit_length() - 1)))
         choices = [max(1, rows >> k) for k in range(rows.bit_length())]
     else:
         choices = [min(rows, size[axis])]
     depth = network.shape.levels
     plans = [
         RowPlan(axis, count, replay, predicted(network, size, axis, count, replay, batch))
-        for replay in range(min(3, depth))
+        for replay in range(min(MOST_REPLAYED + 1, depth))
         for count in choices
     ]
-    if budget is None:
-        return plans[0]
+    allowed = available(network.device) if budget is None else budget
     # thin slabs cost a few percent, encoding a level again a third: take slabs down to two rows first
     order = sorted(plans, key=lambda p: (p.replay + (p.rows < 2), -p.rows))
     for candidate in order:
-        if candidate.bytes <= budget:
+        if candidate.bytes <= allowed:
             return candidate
-    least = min(p.bytes for p in plans)
+    least = min(plans, key=lambda p: p.bytes)
+    if budget is None:
+        return least  # the prediction errs on the safe side: it may do after all, and if not, that is handled
     raise MemoryLimitError(
         f"a volume of {'x'.join(map(str, size))} does not fit {format_bytes(budget)}",
-        mend=f"allow at least {format_bytes(least)}",
+        mend=f"allow at least {format_bytes(least.bytes)}",
     )
 
 

@@ -16,12 +16,12 @@ from volseg.inference.layers import Levels
 from volseg.inference.levelwise import logits_rows
 from volseg.inference.memory import resident
 from volseg.inference.mirrored import read_mirrored
-from volseg.inference.planner import RowPlan, plan_rows
+from volseg.inference.planner import MOST_REPLAYED, RowPlan, plan_rows
 from volseg.inference.tiling import Box
 
 _log = getLogger(__name__)
 # of the budget: from here on blocks that the allocator keeps unused are returned before more is asked for
-_TIGHT = 0.6
+_TIGHT = 0.85
 
 
 def rowwise(
@@ -101,7 +101,7 @@ def _from_row(
 def _thinner(plan: RowPlan, network: Levels) -> RowPlan:
     if plan.rows > 1:
         return replace(plan, rows=max(1, plan.rows // 4))
-    if plan.replay < min(2, network.shape.levels - 1):
+    if plan.replay < min(MOST_REPLAYED, network.shape.levels - 1):
         return replace(plan, replay=plan.replay + 1)
     raise MemoryLimitError("memory ran out even one row at a time", mend="free memory, or use a smaller network")
 
