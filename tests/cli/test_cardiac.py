@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,8 @@ Verb = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def verb() -> Verb:
-    """Run ``volseg cardiac …`` in a process of its own, through the command line's frame."""
-    code = "from volseg.cli import app, cardiac; app.app.command()(cardiac.cardiac); app.main()"
-
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code, "cardiac", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    return run
+def verb(volseg: Verb) -> Verb:
+    return partial(volseg, "cardiac")
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,8 @@ Verb = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def verb() -> Verb:
-    """Run ``volseg evaluate …`` in a process of its own, through the command line's frame."""
-    code = "from volseg.cli import app, evaluate; app.app.command()(evaluate.evaluate); app.main()"
-
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code, "evaluate", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    return run
+def verb(volseg: Verb) -> Verb:
+    return partial(volseg, "evaluate")
 
 
 @pytest.fixture
