@@ -14,6 +14,8 @@ from volseg.io.formats import ENDINGS, ending
 
 # Beside the images of some layout, and no images.
 _COMPANIONS = {"info.cfg", "dataset.json", "phantom.json", "dicomdir", "thumbs.db", "desktop.ini"}
+# What `volseg predict` writes beside its masks.
+_COMPANIONS |= {"summary.json", "labels.ctbl", "labels.itksnap.txt"}
 _IGNORED_FOLDERS = {"__macosx"}
 # The voxels of a header that lies beside them.
 _DETACHED = {".raw", ".zraw", ".raw.gz"}
