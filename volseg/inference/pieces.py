@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from logging import getLogger
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -77,6 +78,11 @@ def stream_logits(
     if device.type == "cpu":
         allocator.keep_large_blocks()
 
+    @cache
+    def layers() -> Levels:
+        assert isinstance(module, UNet)
+        return Levels.of(module, _DTYPES[precision], channels_last=device.type == "cpu" or precision != "float32")
+
     def pieces(images: Tensor) -> Iterator[tuple[Box, Tensor]]:
         sizes = None if tile is None else _per_axis(tile, dims)
         if blend or (isinstance(module, UNet) and module.norm == "instance"):
@@ -84,10 +90,9 @@ def stream_logits(
                 _log.warning("instance norm depends on the whole volume: windows are blended instead of exact pieces")
             return _blended(images, network, device, sizes, precision)
         if isinstance(module, UNet):
-            levels = Levels.of(module, _DTYPES[precision], channels_last=device.type == "cpu" or precision != "float32")
             along = axis if axis is not None else _forced_axis(images, sizes)
             rows = None if sizes is None else sizes[along or 0]
-            return rowwise(images, levels, budget=budget, rows=rows, axis=along)
+            return rowwise(images, layers(), budget=budget, rows=rows, axis=along)
         lower = None if precision == "float32" else _DTYPES[precision]
         found = reach or _known(module) or _measured(module, network, images.to(device), dims)
         return halo(images, network, found, device=device, budget=budget, tile=sizes, autocast=lower)
