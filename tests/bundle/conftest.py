@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import struct
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+#: looks at each bundle through every door of ours, and notes whatever a bundle could have made happen
+WATCHER = """
+import json, os, sys, pathlib
+from volseg.bundle.inspect import inspect_bundle
+from volseg.bundle.packing import check_archive, unpack_bundle
+from volseg.bundle.manifest import check_manifest
+from volseg.errors import VolsegError
+
+good, given, out = sys.argv[1:]
+for use in (lambda: inspect_bundle(good), lambda: check_archive(good), lambda: unpack_bundle(good, out + "/good")):
+    use()  # whatever is imported late is imported before the watch begins
+noted, ours = [], (sys.prefix, sys.base_prefix, str(pathlib.Path(sys.modules["volseg"].__file__).parent), "<frozen")
+never = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile", "subprocess.",
+         "socket.", "ctypes.", "pickle.find_class", "marshal.", "webbrowser.", "urllib.", "http.", "ftplib.", "smtp",
+         "pdb.", "builtins.breakpoint", "builtins.input", "code.", "pty.", "cpython.run", "os.symlink", "os.link",
+         "os.truncate", "os.chmod", "os.chown", "os.putenv", "os.kill")
+
+def watch(event, arguments):
+    if event.startswith(never):
+        noted.append(f"{event} {arguments!r}"[:200])
+    elif event == "exec" and not arguments[0].co_filename.startswith(ours):
+        noted.append(f"exec {arguments[0].co_filename}")
+    elif event == "open" and not str(arguments[0]).startswith(out):
+        mode, flags = arguments[1] or "", arguments[2]
+        writes = set(mode) & set("wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes and flags & os.O_TMPFILE != os.O_TMPFILE:
+            noted.append(f"open {arguments[0]} {mode} {flags}")
+
+def told(use):
+    try:
+        return use()
+    except VolsegError as error:
+        return f"error: {error}"
+
+sys.addaudithook(watch)
+for path in sorted(pathlib.Path(given).iterdir()):
+    del noted[:]
+    HAPPENS
+    found = told(lambda: inspect_bundle(path).to_dict())
+    print(json.dumps({
+        "name": path.name.removesuffix(".zip"),
+        "found": found,
+        "check": told(lambda: str((check_archive if path.is_file() else check_manifest)(path))),
+        "unpack": told(lambda: str(unpack_bundle(path, out + "/" + path.name))),
+        "noted": list(noted),
+    }))
+"""
 
 METADATA: dict[str, Any] = {
     "schema": "https://example.org/meta_schema_20240725.json",
@@ -92,3 +145,56 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+_NUMBERS = itertools.count()
+
+
+def zipped(files: dict[str, bytes], path: Path) -> Path:
+    """The files in a zip, as any program writes one."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A bundle's files as a zip names them."""
+    return {f"{folder.name}/{p.relative_to(folder)}": p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def as_files(make_bundle: Callable[..., Path]) -> Callable[..., dict[str, bytes]]:
+    """A bundle as the names and contents that a zip holds; changes as for ``make_bundle``."""
+
+    def make(changes: dict[str, Any] | None = None) -> dict[str, bytes]:
+        folder = make_bundle(changes, name=f"b{next(_NUMBERS)}")
+        return {"heart/" + name.partition("/")[2]: content for name, content in files_of(folder).items()}
+
+    return make
+
+
+@pytest.fixture
+def watched(make_bundle: Callable[..., Path], tmp_path: Path) -> Callable[[Path], dict[str, dict[str, Any]]]:
+    """Look at every bundle of a folder through all doors, in a process that notes what happens to it."""
+
+    def watch(given: Path, *, happens: str = "pass") -> dict[str, dict[str, Any]]:
+        from volseg.bundle.packing import pack_bundle
+
+        (tmp_path / "good").mkdir()
+        good = pack_bundle(make_bundle(), tmp_path / "good" / "heart.zip").path
+        out = tmp_path / "out"
+        run = subprocess.run(
+            [sys.executable, "-c", WATCHER.replace("HAPPENS", happens), str(good), str(given), str(out)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        left = {p.name for p in out.iterdir()} if out.exists() else set()
+        assert left == {"good"}, left
+        return {found["name"]: found for found in map(json.loads, run.stdout.splitlines())}
+
+    return watch

@@ -1,0 +1,70 @@
+"""The audit of a whole bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from volseg.bundle.audit.configs import SUFFIXES
+from volseg.bundle.audit.contents import audit_file
+from volseg.bundle.audit.finding import Finding, Verdict, Weight, verdict_of
+from volseg.bundle.files import BundleFiles
+from volseg.bundle.limits import LIMITS
+from volseg.errors import VolsegError
+
+_MOST = 5000
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything that was found, heaviest first, and what it comes to."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+    @property
+    def first(self) -> Finding | None:
+        """The finding that decided."""
+        return self.findings[0] if self.findings and self.findings[0].weight is not Weight.DATA else None
+
+    def count(self, weight: Weight, *, known: bool | None = None) -> int:
+        """How many findings are of a weight."""
+        return sum(f.weight is weight and (known is None or f.known is known) for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"verdict": self.verdict.value, "findings": [finding.to_dict() for finding in self.findings]}
+
+
+def audit(files: BundleFiles) -> Audit:
+    """What running a bundle would execute, without running, unpickling or importing any of it.
+
+    The judgement of code is a list of known dangers: what is not found hostile is listed as code that runs, and is for
+    the reader to judge. What cannot be read, or hides, is refused.
+    """
+    found = [
+        Finding(p.name or files.where, "entry", Weight.REFUSE, p.name, f"{'this entry' if p.name else 'it'} {p.what}")
+        for p in files.problems
+    ]
+    texts = 0
+    unreadable = {problem.name.rstrip("/") for problem in files.problems}
+    for path, size in files.sizes.items():
+        if any(name == path or name.endswith(f"/{path}") for name in unreadable):
+            continue
+        if path.lower().endswith(SUFFIXES):
+            texts += size
+        if texts > LIMITS.texts or len(found) > _MOST:
+            found.append(
+                Finding(path, "unreadable", Weight.REFUSE, "", "more than can be judged: the rest was not read")
+            )
+            break
+        try:
+            found += audit_file(path, files)
+        except VolsegError as error:
+            found.append(Finding(path, "unreadable", Weight.REFUSE, error.what, "cannot be judged"))
+        except OSError as error:
+            why = f"cannot be read ({error.strerror or error})"
+            found.append(Finding(path, "unreadable", Weight.REFUSE, "", why))
+    order = [Weight.REFUSE, Weight.RUNS, Weight.DATA]
+    found.sort(key=lambda f: (order.index(f.weight), f.known, f.file, f.line or 0))
+    return Audit(verdict_of(found), tuple(found))

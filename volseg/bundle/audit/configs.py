@@ -1,0 +1,104 @@
+"""What a config of MONAI's would run, place by place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from volseg.bundle.audit.expressions import judge_expression
+from volseg.bundle.audit.finding import MONAI_DOOR, Finding, Weight
+from volseg.bundle.audit.python_names import Judged, judge_name
+from volseg.bundle.audit.yaml_places import read_yaml_places
+from volseg.bundle.json_text import Placed, read_json, walk
+from volseg.bundle.names import name_problem
+
+SUFFIXES = (".json", ".yaml", ".yml")
+_MACRO_PATH = re.compile(r"(.*?\.(?:json|yaml|yml))(?:::(.*))?$", re.IGNORECASE | re.DOTALL)
+_QUIET = {"_disabled_": "even to decide whether a component is left out", "_desc_": "although it is a description"}
+_UNSAFE_SWITCHES = {"weights_only": False, "allow_pickle": True, "trust_remote_code": True}
+
+
+def audit_config(file: str, raw: bytes, there: Mapping[str, int]) -> Iterator[Finding]:
+    """Findings in a JSON or YAML file.
+
+    Args:
+        file: its path in the bundle.
+        raw: its bytes.
+        there: the files of the bundle, which macros may name.
+
+    Raises:
+        BundleError: if it cannot be read.
+    """
+    data = read_json(raw, file) if file.lower().endswith(".json") else read_yaml_places(raw, file)
+    text = raw.decode("utf-8-sig")
+    for path, value in walk(data):
+        # MONAI takes `#` and `::` in a key for a step inwards, and a `+` in front for "add to what is there"
+        steps = [part for key in path for part in re.split("::|#", str(key).removeprefix("+"))]
+        for kind, words, judged in _judge(steps[-1] if steps else "", value, data, file, there):
+            line = text.count("\n", 0, value.offset) + 1 if isinstance(value, Placed) else None
+            yield Finding(
+                file, kind, judged.weight, words, judged.why, line, "::".join(steps), judged.known, MONAI_DOOR
+            )
+
+
+def _judge(key: str, value: Any, data: Any, file: str, there: Mapping[str, int]) -> Iterator[tuple[str, str, Judged]]:
+    if key == "_target_":
+        yield "target", str(value), _judge_target(value, data)
+    elif key == "_mode_" and value not in ("default", "callable"):
+        yield "mode", str(value), Judged(Weight.REFUSE, "starts Python's debugger, or what nobody can tell beforehand")
+    elif key == "_debug_" and value:
+        yield "mode", str(value), Judged(Weight.REFUSE, "starts Python's debugger")
+    elif key == "auto_map":
+        yield "import", str(value), Judged(Weight.RUNS, "names code of the repository for `trust_remote_code`")
+    elif value is _UNSAFE_SWITCHES.get(key, value) and key in _UNSAFE_SWITCHES:
+        yield "switch", f"{key}: {value}", Judged(Weight.RUNS, "lets a file's own code run when it is loaded")
+    if not isinstance(value, str):
+        return
+    if value.startswith("$"):
+        judged = judge_expression(value)
+        if key in _QUIET and judged.weight is not Weight.REFUSE:
+            judged = Judged(judged.weight, f"is evaluated by MONAI, {_QUIET[key]}", False)
+        yield "import" if "import" in value and key.isdigit() else "expression", value, judged
+    elif value.startswith("%"):
+        yield from _judge_macro(value, file, there)
+
+
+def _judge_target(value: Any, data: Any) -> Judged:
+    if not isinstance(value, str):
+        return Judged(Weight.REFUSE, "is computed from something else than a name")
+    if value.startswith("$"):
+        return Judged(Weight.RUNS, "calls what an expression gives")
+    if value.startswith(("@", "%")):
+        named = _looked_up(value[1:], data)
+        if isinstance(named, str) and not named.startswith(("$", "@", "%")):
+            judged = judge_name(named)
+            return Judged(judged.weight, f"a reference to {named!a}: {judged.why}")
+        if isinstance(named, dict) and "_target_" in named:
+            return Judged(Weight.RUNS, "calls what another component gives")
+        return Judged(Weight.REFUSE, "is computed from references, and cannot be told beforehand")
+    return judge_name(value)
+
+
+def _looked_up(reference: str, data: Any) -> Any:
+    for step in re.split("::|#", reference):
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isdigit() and len(step) < 9 and int(step) < len(data):
+            data = data[int(step)]
+        else:
+            return None
+    return data
+
+
+def _judge_macro(value: str, file: str, there: Mapping[str, int]) -> Iterator[tuple[str, str, Judged]]:
+    found = _MACRO_PATH.match(value[1:].replace("#", "::"))
+    if found is None:
+        return  # a place in the same config, which is judged where it stands
+    path = found[1].removeprefix("./")
+    here = str(PurePosixPath(file).parent / path)
+    if name_problem(path) or (path not in there and here not in there):
+        yield "macro", value, Judged(Weight.REFUSE, "takes a part of the config from a file outside of the bundle")
+    else:
+        yield "macro", value, Judged(Weight.DATA, "takes a part of the config from another file of it", known=True)

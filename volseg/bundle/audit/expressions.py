@@ -1,0 +1,145 @@
+"""What a ``$`` expression of a config would do, read off its syntax tree; it is parsed and never evaluated."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+
+from volseg.bundle.audit.finding import Weight
+from volseg.bundle.audit.python_names import Judged, judge_module, judge_name
+
+_LONGEST = 4000
+_REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
+_STAND_IN = "REFERENCE_OF_MONAI"
+_QUIET_DUNDERS = {"__version__", "__name__", "__len__", "__file__"}
+_PLAIN_NODES = (
+    ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript,
+    ast.Slice, ast.IfExp, ast.List, ast.Tuple, ast.Dict, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+    ast.keyword, ast.Call, ast.Attribute, ast.Starred,
+)  # fmt: skip
+_PLAIN_CALLS = {
+    "len", "int", "float", "str", "bool", "list", "dict", "tuple", "range", "sorted", "min", "max", "sum", "abs",
+    "round", "zip", "os.path.join", "os.path.basename", "os.path.dirname", "os.path.exists", "os.path.abspath",
+    "os.makedirs", "os.listdir", "glob.glob", "torch.device", "torch.cuda.is_available", "torch.cuda.device_count",
+    "pathlib.Path", "Path", "monai.utils.set_determinism", "datetime.now", "datetime.datetime.now", "list.sort",
+    "print",
+}  # fmt: skip
+_PLAIN_METHODS = {
+    "parameters",
+    "to",
+    "eval",
+    "train",
+    "run",
+    "strftime",
+    "items",
+    "keys",
+    "values",
+    "get",
+    "state_dict",
+}
+_READING = {"r", "rb", "rt"}
+
+
+def judge_expression(text: str) -> Judged:
+    """What ``text``, with its ``$``, would do in MONAI.
+
+    >>> judge_expression("$@epochs * 2").known
+    True
+    >>> judge_expression("$__import__('os').system('id')").weight
+    <Weight.REFUSE: 'refuse'>
+    """
+    if len(text) > _LONGEST:
+        return Judged(Weight.REFUSE, f"an expression of {len(text)} letters, too long to be judged")
+    # what MONAI does before it evaluates: `#` is an old spelling of `::`, and references become lookups
+    body = _REFERENCE.sub(_STAND_IN, text[1:].replace("#", "::"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an escape that Python does not know, in the stranger's text
+            statements = ast.parse(body.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Judged(Weight.REFUSE, "is evaluated by MONAI but is no Python that could be judged")
+    first = statements.body[0] if statements.body else None
+    if isinstance(first, ast.Import | ast.ImportFrom):
+        return _judge_import(first)
+    return _judge_tree(statements)
+
+
+def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
+    if isinstance(node, ast.ImportFrom):
+        if node.level:
+            return Judged(Weight.RUNS, "imports a file of the bundle")
+        judged = judge_module(node.module or "")
+        for alias in node.names:
+            part = judge_name(f"{node.module}.{alias.name}")
+            if part.weight is Weight.REFUSE:
+                return part
+        return judged
+    for alias in node.names:
+        judged = judge_module(alias.name)
+        if judged.weight is Weight.REFUSE:
+            return judged
+        if alias.asname and alias.name.partition(".")[0] in ("os", "sys", "operator", "functools", "pathlib"):
+            return Judged(Weight.REFUSE, f"imports {alias.name} under another name, which hides what is called")
+    return judged
+
+
+def _judge_tree(tree: ast.AST) -> Judged:
+    plain = True
+    why = "is evaluated by MONAI"
+    for node in ast.walk(tree):
+        if danger := _danger(node):
+            return Judged(Weight.REFUSE, danger)
+        if isinstance(node, ast.Call):
+            plain = plain and _is_plain_call(node)
+        elif not isinstance(node, (*_PLAIN_NODES, ast.Module, ast.Expr)):
+            plain = False
+        if isinstance(node, ast.Attribute | ast.Name) and (dotted := _dotted(node)):
+            judged = judge_name(dotted) if "." in dotted else None
+            if judged and judged.weight is Weight.RUNS and not judged.known and _STAND_IN not in dotted:
+                why = judged.why
+    return Judged(Weight.RUNS, why + (", as in many bundles" if plain else ""), known=plain)
+
+
+def _danger(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Name | ast.Attribute):
+        names = [node.id] if isinstance(node, ast.Name) else [node.attr]
+        if any(name.startswith("__") and name not in _QUIET_DUNDERS for name in names):
+            return f"uses {names[0]}, a way into Python's insides"
+        if not names[0].isascii():
+            return "holds names whose letters pass for others"
+    if isinstance(node, ast.Name) and node.id != "open":
+        judged = judge_name(node.id) if not node.id.startswith("_") else None
+        return judged.why if judged and judged.weight is Weight.REFUSE else None
+    if isinstance(node, ast.Attribute):
+        dotted = _dotted(node)
+        if dotted is None:  # of a call's result: only the method's name is known
+            judged = judge_name(f"x.{node.attr}") if not node.attr.startswith("_") else None
+        elif dotted.startswith(_STAND_IN):
+            judged = judge_name(f"x.{dotted.partition('.')[2]}") if "._" not in dotted else None
+        else:
+            judged = judge_name(dotted) if not node.attr.startswith("__") else None
+        return judged.why if judged and judged.weight is Weight.REFUSE else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+        modes = [*node.args[1:2], *(k.value for k in node.keywords if k.arg in ("mode", None, "opener"))]
+        if any(not (isinstance(mode, ast.Constant) and mode.value in _READING) for mode in modes):
+            return "opens a file for writing"
+    return None
+
+
+def _is_plain_call(node: ast.Call) -> bool:
+    dotted = _dotted(node.func)
+    if dotted in _PLAIN_CALLS or (
+        dotted and judge_name(dotted).known and dotted.partition(".")[0] in ("monai", "torch")
+    ):
+        return True
+    return isinstance(node.func, ast.Attribute) and node.func.attr in _PLAIN_METHODS
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """``a.b.c`` as it is written; none where it begins with anything but a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None

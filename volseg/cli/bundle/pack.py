@@ -1,0 +1,27 @@
+"""``volseg bundle pack``: a bundle's folder as a zip that is the same to the last byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volseg.cli import console
+
+
+def pack(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.zip, which will hold NAME/.", show_default=False)],
+) -> None:
+    """Pack a bundle with a manifest of every file; the same folder always gives the same bytes.
+
+    Example: volseg bundle pack bundles/heart -o heart.zip
+    """
+    from volseg.bundle.packing import pack_bundle
+
+    packed = pack_bundle(bundle, out)
+    for path in packed.left_out:
+        console.warn(f"left out {path}: hidden, or an interpreter's")
+    console.say(f"{len(packed.manifest.files)} files, manifest digest {packed.manifest.digest}")
+    console.result(str(packed.path))
