@@ -28,7 +28,7 @@ for use in (lambda: inspect_bundle(good), lambda: check_archive(good), lambda: u
     use()  # whatever is imported late is imported before the watch begins
 noted, ours = [], (sys.prefix, sys.base_prefix, str(pathlib.Path(sys.modules["volseg"].__file__).parent), "<frozen")
 never = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile", "subprocess.",
-         "socket.", "ctypes.", "pickle.find_class", "marshal.", "webbrowser.", "urllib.", "http.", "ftplib.", "smtp",
+         "socket.", "ctypes.", "pickle.find_class", "webbrowser.", "urllib.", "http.", "ftplib.", "smtp",
          "pdb.", "builtins.breakpoint", "builtins.input", "code.", "pty.", "cpython.run", "os.symlink", "os.link",
          "os.truncate", "os.chmod", "os.chown", "os.putenv", "os.kill")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from volseg.cli.bundle import inspect, pack, unpack
+from volseg.cli.bundle import build, check, inspect, pack, unpack
 
-bundle_app = typer.Typer(name="bundle", help="Look into bundles, pack and unpack them.", no_args_is_help=True)
+bundle_app = typer.Typer(name="bundle", help="Build, check, look into, pack and unpack bundles.", no_args_is_help=True)
+bundle_app.command()(build.build)
+bundle_app.command()(check.check)
 bundle_app.command()(inspect.inspect)
 bundle_app.command()(pack.pack)
 bundle_app.command()(unpack.unpack)

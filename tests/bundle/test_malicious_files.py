@@ -1,0 +1,218 @@
+"""Weights, arrays, programs and archives that run code when opened: one clear line each, and nothing happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REFUSES, RUNS, DATA = "refuses", "runs listed code", "data only"
+
+
+class _Calls:
+    """Pickles to a call of ``name`` with ``arguments``, as ``object.__reduce__`` lets anything do."""
+
+    def __init__(self, call: Callable[..., object], *arguments: object) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call, self.arguments
+
+
+def _evil(protocol: int = 2) -> bytes:
+    import os
+
+    return pickle.dumps(_Calls(os.system, "touch canary"), protocol)
+
+
+def _torch(pickled: bytes, **more: bytes) -> bytes:
+    """The layout of a file of torch's, around a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/data.pkl", pickled)
+        archive.writestr("model/version", "3\n")
+        for name, content in more.items():
+            archive.writestr(f"model/{name.replace('__', '/')}", content)
+    return buffer.getvalue()
+
+
+def _objects() -> bytes:
+    import os
+
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([_Calls(os.system, "touch canary")], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def _npz() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("arr_0.npy", _objects())
+    return buffer.getvalue()
+
+
+def _safetensors(header: Any, size: int = 24) -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + bytes(size)
+
+
+def _tensor(begin: int, end: int, shape: list[int]) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+
+
+def _field(number: int, content: bytes) -> bytes:
+    assert len(content) < 128
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def _onnx(location: str) -> bytes:
+    entry = _field(1, b"location") + _field(2, location.encode())
+    return b"\x08\x08" + _field(7, _field(5, _field(13, entry) + b"\x70\x01"))
+
+
+def _lying_zip() -> bytes:
+    """A file of torch's whose table names another pickle than the record in front of it does."""
+    good = bytearray(_torch(pickle.dumps({})))
+    at = good.index(b"model/data.pkl")
+    good[at : at + 14] = b"model/atad.pkl"
+    return bytes(good)
+
+
+#: assembled by hand: module and name come out of the memo, where no opcode shows them together
+_BY_MEMO = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x0ctouch canary\x85R."
+_BY_EXTENSION = b"\x80\x02\x82\x01)R."
+_PUT_TOGETHER = b"\x80\x04N\x8c\x06system\x93."
+
+FILES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "torch": ({"models/model.pt": _torch(_evil())}, REFUSES, "system"),
+    "torch-by-another-name": ({"docs/notes.txt": _torch(_evil())}, REFUSES, "system"),
+    "old-torch": ({"models/model.pth": _evil(2)}, REFUSES, "system"),
+    "protocol-0": ({"models/model.pkl": _evil(0)}, REFUSES, "system"),
+    "protocol-5": ({"models/model.ckpt": _evil(5)}, REFUSES, "system"),
+    "pickle-in-a-licence": ({"LICENSE": _evil(4)}, REFUSES, "system"),
+    "second-pickle": ({"models/model.pt": pickle.dumps({}) + _evil()}, REFUSES, "system"),
+    "by-memo": ({"models/model.pt": _torch(_BY_MEMO)}, REFUSES, "posix.system"),
+    "by-extension": ({"models/model.pt": _torch(_BY_EXTENSION)}, REFUSES, "registry"),
+    "put-together": ({"models/model.pt": _torch(_PUT_TOGETHER)}, REFUSES, "while it is loaded"),
+    "builtins": ({"models/model.pt": _torch(pickle.dumps(_Calls(eval, "1"), 2))}, REFUSES, "builtins.eval"),
+    "attributes": ({"models/model.pt": _torch(pickle.dumps(_Calls(getattr, 1, "real")))}, REFUSES, "getattr"),
+    "cut-short": ({"models/model.pt": _torch(_evil()[:-9])}, REFUSES, "cut short"),
+    "endless": ({"models/model.pt": _torch(b"\x80\x02" + b"N0" * 300_000 + b"N.")}, REFUSES, "instructions"),
+    "own-classes": ({"models/model.pt": _torch(b"\x80\x02cmodels.net\nNet\n)R.")}, RUNS, "models.net.Net"),
+    "lying-table": ({"models/model.pt": _lying_zip()}, REFUSES, "another name"),
+    "array-of-objects": ({"models/stats.npy": _objects()}, REFUSES, "system"),
+    "arrays-of-objects": ({"models/stats.npz": _npz()}, REFUSES, "system"),
+    "torchscript": ({"models/model.ts": _torch(pickle.dumps({}), code__torch__py=b"1")}, RUNS, "TorchScript"),
+    "torchscript-as-weights": ({"models/model.pt": _torch(pickle.dumps({}), code__net__py=b"")}, RUNS, "TorchScript"),
+    "exported": ({"models/model.pt2": _torch(pickle.dumps({}), archive_format=b"pt2")}, RUNS, "exported"),
+    "exported-machine-code": (
+        {"models/model.pt2": _torch(pickle.dumps({}), **{"data__aotinductor__m.so": b"\x7fELF"})},
+        REFUSES,
+        "machine code",
+    ),
+    "header-bomb": ({"models/model.safetensors": struct.pack("<Q", 2**62) + b"{}"}, REFUSES, "header of"),
+    "overlap": (
+        {"models/model.safetensors": _safetensors({"a": _tensor(0, 24, [6]), "b": _tensor(0, 24, [6])})},
+        REFUSES,
+        "shares bytes",
+    ),
+    "gap": ({"models/model.safetensors": _safetensors({"a": _tensor(8, 24, [4])})}, REFUSES, "belong to none"),
+    "short": ({"models/model.safetensors": _safetensors({"a": _tensor(0, 48, [12])})}, REFUSES, "end at byte"),
+    "wrong-shape": ({"models/model.safetensors": _safetensors({"a": _tensor(0, 24, [5])})}, REFUSES, "another size"),
+    "doubled": (
+        {"models/model.safetensors": _safetensors(b'{"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"a":1}')},
+        REFUSES,
+        "stands twice",
+    ),
+    "deep-header": ({"models/model.safetensors": _safetensors(b'{"a":' + b"[" * 9000)}, REFUSES, "header"),
+    "negative": ({"models/model.safetensors": _safetensors({"a": _tensor(-24, 0, [6])})}, REFUSES, "not described"),
+    "onnx-outside": ({"models/model.onnx": _onnx("../../../etc/passwd")}, REFUSES, "/etc/passwd"),
+    "onnx-absolute": ({"models/model.onnx": _onnx("/etc/passwd")}, REFUSES, "outside of the bundle"),
+    "onnx-inside": ({"models/model.onnx": _onnx("w.bin.txt"), "models/w.bin.txt": "0"}, RUNS, "UNet"),
+    "onnx-operators": ({"models/model.onnx": b"\x08\x08" + _field(7, _field(1, _field(7, b"evil.ops")))}, RUNS, "evil"),
+    "onnx-damaged": ({"models/model.onnx": b"\x3a\xff\xff\xff\xff\x0f"}, REFUSES, "cut short"),
+    "onnx-nested": ({"models/model.onnx": _field(7, b"\x0a\x7d" * 40)}, REFUSES, "ONNX"),
+    "script": ({"scripts/__init__.py": "import os; os.system('touch canary')\n"}, RUNS, "script"),
+    "shadow": ({"monai.py": "import os\n"}, RUNS, "import os"),
+    "shell": ({"docs/run": "#!/bin/sh\ntouch canary\n"}, RUNS, "#!/bin/sh"),
+    "page": ({"docs/index.html": "<script>1</script>"}, RUNS, "<script>"),
+    "elf": ({"models/helper.txt": b"\x7fELF\x02\x01" + bytes(64)}, REFUSES, "machine code"),
+    "windows-program": ({"models/data.csv": b"MZ\x90\x00" + bytes(64)}, REFUSES, "machine code"),
+    "bytecode": ({"scripts/net.pyc": b"\xa7\r\r\n" + bytes(12)}, REFUSES, "compiled"),
+    "extension": ({"scripts/net.so": b"x"}, REFUSES, "compiled"),
+    "archive": ({"models/more.zip": _torch(b"")[:0] + b"PK\x05\x06" + bytes(18)}, REFUSES, "archive within"),
+    "archive-of-scripts": ({"models/more.dat": b"\x1f\x8b\x08" + bytes(30)}, REFUSES, "gzip"),
+    "tar": ({"models/more.tar": bytes(257) + b"ustar\x0000" + bytes(248)}, REFUSES, "tar"),
+    "keras": ({"models/model.h5": b"\x89HDF\r\n\x1a\n"}, REFUSES, "not read here"),
+}  # fmt: skip
+
+
+def test_each_is_judged_and_none_runs(
+    make_bundle: Callable[..., Path], watched: Callable[[Path], dict[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Every file gets its verdict and its one line; it is not opened by what it was made for."""
+    given = tmp_path / "given"
+    given.mkdir()
+    for name, (changes, _, _) in FILES.items():
+        make_bundle(changes, name=name).rename(given / name)
+    looked_at = watched(given)
+    wrong = []
+    for name, (_, verdict, words) in FILES.items():
+        found = looked_at[name]["found"]
+        assert looked_at[name]["noted"] == [], name
+        lines = [f"{f['file']} {f['text']}: {f['why']}" for f in found["findings"] if f["weight"] != "data"]
+        assert all("\n" not in line for line in lines)
+        if found["verdict"] != verdict or not any(words in line for line in lines):
+            wrong.append((name, words, found["verdict"], lines))
+    assert wrong == []
+    assert not list(tmp_path.rglob("canary"))
+
+
+@pytest.mark.parametrize("linked", ["file", "folder", "outside", "pipe"])
+def test_links_and_pipes_in_a_folder_are_refused(make_bundle: Callable[..., Path], tmp_path: Path, linked: str) -> None:
+    """A folder is not read through links, nor are pipes waited for."""
+    import os
+
+    from volseg.bundle.audit import Verdict
+    from volseg.bundle.inspect import inspect_bundle
+
+    bundle = make_bundle()
+    (tmp_path / "secret").write_text("x")
+    target = {"file": bundle / "LICENSE", "folder": bundle / "docs", "outside": tmp_path / "secret"}.get(linked)
+    if target is None:
+        os.mkfifo(bundle / "more")
+    else:
+        (bundle / "more").symlink_to(target)
+    found = inspect_bundle(bundle).audit
+    assert found.verdict is Verdict.REFUSE
+    assert found.first is not None
+    assert found.first.file == "more"
+    assert ("symbolic link" if target else "special file") in found.first.why
+
+
+def test_torch_writes_what_is_known_as_plain_tensors(tmp_path: Path) -> None:
+    """Weights that torch itself saved, in today's format and the one before, are data; whole modules are code."""
+    import torch
+
+    from volseg.bundle.audit.pickles import audit_pickle
+    from volseg.bundle.audit.torch_files import audit_zip
+
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3), torch.nn.BatchNorm3d(4)).half()
+    torch.save(network.state_dict(), tmp_path / "new.pt")
+    torch.save(network.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    torch.save(network, tmp_path / "whole.pt")
+    with (tmp_path / "new.pt").open("rb") as new, (tmp_path / "old.pt").open("rb") as old:
+        for finding in (*audit_zip("new.pt", new), *audit_pickle("old.pt", old)):
+            assert (finding.weight.value, finding.why) == ("data", "a pickle of plain tensors")
+    with (tmp_path / "whole.pt").open("rb") as whole:
+        found = list(audit_zip("whole.pt", whole))
+    assert {f.weight.value for f in found} == {"runs"}
+    assert "torch.nn.modules.conv.Conv3d" in {f.text for f in found}

@@ -1,0 +1,270 @@
+"""Zips that write where they should not, or show two programs two contents: refused before anything is unpacked."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volseg.bundle.manifest import MANIFEST
+from volseg.bundle.packing import pack_bundle
+
+Files = dict[str, bytes]
+
+
+def _zip(files: Files, *, more: list[tuple[zipfile.ZipInfo, bytes]] | None = None, method: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        for info, content in more or []:
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def _named(name: str) -> Callable[[Files], bytes]:
+    def make(files: Files) -> bytes:
+        stand_in = "heart/" + "x" * (len(name.encode()) - 6) if len(name.encode()) > 6 else "x" * len(name.encode())
+        return _zip({**files, stand_in: b"evil"}).replace(stand_in.encode(), name.encode())
+
+    return make
+
+
+def _utf8(name: str) -> Callable[[Files], bytes]:
+    return lambda files: _zip({**files, name: b"evil"})
+
+
+def _mode(mode: int, content: bytes = b"/etc/passwd") -> Callable[[Files], bytes]:
+    def make(files: Files) -> bytes:
+        info = zipfile.ZipInfo("heart/more")
+        info.create_system, info.external_attr = 3, mode << 16
+        return _zip(files, more=[(info, content)])
+
+    return make
+
+
+def _twice(files: Files) -> bytes:
+    return _zip({**files, "heart/LICENSF": b"another"}).replace(b"LICENSF", b"LICENSE")
+
+
+def _bomb(files: Files) -> bytes:
+    return _zip({**files, "heart/zeros.txt": bytes(40_000_000)}, method=zipfile.ZIP_DEFLATED)
+
+
+def _patched(
+    mark: bytes, at: int, form: str, change: Callable[[int], int], *, last: bool = False
+) -> Callable[[Files], bytes]:
+    """Change a field of the first (or last) record that starts with ``mark``."""
+
+    def make(files: Files) -> bytes:
+        data = bytearray(_zip(files))
+        offset = (data.rfind(mark) if last else data.find(mark)) + at
+        (value,) = struct.unpack_from(form, data, offset)
+        struct.pack_into(form, data, offset, change(value))
+        return bytes(data)
+
+    return make
+
+
+def _both(at_local: int, at_central: int, value: int) -> Callable[[Files], bytes]:
+    """The same change in front of the first file and in the table."""
+
+    def make(files: Files) -> bytes:
+        first = _patched(b"PK\3\4", at_local, "<H", lambda _: value)(files)
+        data = bytearray(first)
+        struct.pack_into("<H", data, data.find(b"PK\1\2") + at_central, value)
+        return bytes(data)
+
+    return make
+
+
+def _second_name(files: Files) -> bytes:
+    info = zipfile.ZipInfo("heart/more.txt")
+    other = b"../../evil.txt"
+    body = b"\1" + struct.pack("<L", zlib.crc32(b"heart/more.txt")) + other
+    info.extra = struct.pack("<HH", 0x7075, len(body)) + body
+    return _zip(files, more=[(info, b"evil")])
+
+
+def _overlapping(files: Files) -> bytes:
+    """Two entries that share one file's bytes: how the densest bombs are made."""
+    data = bytearray(_zip({**files, "heart/x": b"evil"}))
+    central = [i for i in range(len(data)) if data[i : i + 4] == b"PK\1\2"]
+    struct.pack_into("<L", data, central[-1] + 42, struct.unpack_from("<L", data, central[-2] + 42)[0])
+    return bytes(data)
+
+
+def _damaged(files: Files) -> bytes:
+    data = bytearray(_zip(files, method=zipfile.ZIP_DEFLATED))
+    data[data.find(b"PK\1\2") - 20] ^= 0x55
+    return bytes(data)
+
+
+def _many(files: Files) -> bytes:
+    return _zip({**files, **{f"heart/{i}.txt": b"" for i in range(10_001)}})
+
+
+def _manifest(change: Callable[[bytes], bytes]) -> Callable[[Files], bytes]:
+    return lambda files: _zip({**files, f"heart/{MANIFEST}": change(files[f"heart/{MANIFEST}"])})
+
+
+def _comment(files: Files) -> bytes:
+    buffer = io.BytesIO(_zip(files))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"PK\5\6" + bytes(18)
+    return buffer.getvalue()
+
+
+ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
+    "parent": (_named("heart/../../evil.txt"), "leads out"),
+    "absolute": (_named("/tmp/evil.txt"), "absolute"),
+    "drive": (_named("C:/evil.txt"), "drive letter"),
+    "backslash": (_named("heart\\..\\evil.txt"), "backslash"),
+    "empty-part": (_named("heart//evil.txt"), "empty part"),
+    "windows-device": (_named("heart/CON.txt"), "device"),
+    "trailing-dot": (_named("heart/LICENSE."), "dot or a space"),
+    "stream": (_named("heart/a.txt:evil"), "':'"),
+    "newline": (_named("heart/a\nb.txt"), "control character"),
+    "nothing": (_named("heart/a\0b.txt"), "control character"),
+    "bidirectional": (_utf8("heart/gnp\u202eyp.md"), "direction of text"),
+    "look-alike": (_utf8("heart/\u0441onfigs/train.json"), "CYRILLIC"),
+    "full-width": (_utf8("heart/LICEN\uff33E"), "pass for another"),
+    "combining": (_utf8("heart/u\u0308ber.md"), "pass for another"),
+    "zero-width": (_utf8("heart/LICENSE\u200b"), "control character"),
+    "deep": (_utf8("heart/" + "d/" * 40 + "x"), "folders deep"),
+    "long": (_utf8("heart/" + "x" * 400), "longer than"),
+    "case": (_utf8("heart/Configs/metadata.json"), "on some systems"),
+    "case-of-a-file": (_utf8("heart/license"), "on some systems"),
+    "file-and-folder": (_utf8("heart/LICENSE/x.txt"), "which is a file"),
+    "twice": (_twice, "stands twice"),
+    "link": (_mode(stat.S_IFLNK | 0o777), "symbolic link"),
+    "device": (_mode(stat.S_IFBLK | 0o666, b""), "special file"),
+    "pipe": (_mode(stat.S_IFIFO | 0o666, b""), "special file"),
+    "folder-with-content": (_mode(stat.S_IFDIR | 0o777), "at the same time"),
+    "bomb": (_bomb, "a bomb"),
+    "overlapping": (_overlapping, "another"),
+    "in-front": (lambda files: b"#!/bin/sh\n" + _zip(files), "not where"),
+    "behind": (lambda files: _zip(files) + b"evil", "after the end"),
+    "two-ends": (_comment, "two"),
+    "encrypted": (_both(6, 8, 1), "encrypted"),
+    "method": (_both(8, 10, 12), "method 12"),
+    "other-name": (lambda files: _zip(files).replace(b"heart/LICENSE", b"heart/LICENCE", 1), "another name"),
+    "other-size": (_patched(b"PK\3\4", 22, "<L", lambda size: size + 1), "another size"),
+    "other-method": (_patched(b"PK\3\4", 8, "<H", lambda _: 8), "another method"),
+    "other-flags": (_patched(b"PK\3\4", 6, "<H", lambda _: 1), "another flags"),
+    "wrong-count": (_patched(b"PK\5\6", 10, "<H", lambda count: count - 1, last=True), "zip"),
+    "wrong-place": (_patched(b"PK\1\2", 42, "<L", lambda at: at + 7), "points at something else"),
+    "far-away": (_patched(b"PK\1\2", 42, "<L", lambda _: 2**31), "outside of the zip"),
+    "second-name": (_second_name, "second name"),
+    "damaged": (_damaged, "damaged"),
+    "many": (_many, "entries"),
+    "cut": (lambda files: _zip(files)[:-30], "end record"),
+    "no-zip": (lambda files: b"evil" * 100, "end record"),
+    "empty": (lambda files: b"", "end record"),
+    "self-hash": (_manifest(lambda raw: raw.replace(b'"name": "heart"', b'"name": "brain"')), "own digest"),
+    "respelled": (_manifest(lambda raw: raw.replace(b"\n", b" ")), "written anew"),
+    "manifest-outside": (_manifest(lambda raw: raw.replace(b'"LICENSE"', b'"../LICE"')), "leads out"),
+    "manifest-of-others": (_manifest(lambda raw: b"{}"), "no manifest of volseg"),
+    "unlisted": (lambda files: _zip({**files, "heart/more.txt": b"x"}), "not in the manifest"),
+    "missing": (lambda files: _zip({k: v for k, v in files.items() if k != "heart/LICENSE"}), "is missing"),
+    "exchanged": (lambda files: _zip({**files, "heart/LICENSE": b"Apache-2.1\n"}), "SHA-256"),
+    "resized": (lambda files: _zip({**files, "heart/LICENSE": b"Apache"}), "bytes, the manifest says"),
+    "beside": (lambda files: _zip({**files, "more.txt": b"x"}), "manifest"),
+}  # fmt: skip
+
+
+def test_each_is_refused_and_nothing_is_unpacked(
+    make_bundle: Callable[..., Path], watched: Callable[[Path], dict[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    """One line each, the same from checking and unpacking; no file, no process, nothing outside and nothing inside."""
+    packed = pack_bundle(make_bundle(), tmp_path / "heart.zip").path
+    with zipfile.ZipFile(packed) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    given = tmp_path / "given"
+    given.mkdir()
+    for name, (make, _) in ZIPS.items():
+        (given / f"{name}.zip").write_bytes(make(files))
+    looked_at = watched(given)
+    assert set(looked_at) == set(ZIPS)
+    wrong = []
+    for name, (_, words) in ZIPS.items():
+        seen = looked_at[name]
+        lines = [seen["check"], seen["unpack"]]
+        if not all(line.startswith("error: ") and "\n" not in line for line in lines) or seen["noted"]:
+            wrong.append((name, lines, seen["noted"]))
+        elif not any(words in line for line in [*lines, *_told(seen["found"])]):
+            wrong.append((name, words, lines, _told(seen["found"])))
+    assert wrong == []
+    assert not Path("/tmp/evil.txt").exists()
+    assert not list(tmp_path.rglob("evil*"))
+
+
+#: what only a manifest, or reading a file to its end, can tell: to be found by checking and unpacking
+_BY_CONTENT = {
+    "damaged", "self-hash", "respelled", "manifest-outside", "manifest-of-others", "unlisted", "missing", "exchanged",
+    "resized", "beside",
+}  # fmt: skip
+
+
+def test_inspect_refuses_what_is_odd_about_a_zip(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """The audit alone tells every zip whose records lie or whose names are not safe."""
+    from volseg.bundle.audit import Verdict
+    from volseg.bundle.inspect import inspect_bundle
+    from volseg.errors import BundleError
+
+    packed = pack_bundle(make_bundle(), tmp_path / "heart.zip").path
+    with zipfile.ZipFile(packed) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    passed = []
+    for name, (make, _) in ZIPS.items():
+        packed.write_bytes(make(files))
+        try:
+            refused = inspect_bundle(packed).audit.verdict is Verdict.REFUSE
+        except BundleError:
+            refused = True
+        if not refused and name not in _BY_CONTENT:
+            passed.append(name)
+    assert passed == []
+
+
+def _told(found: Any) -> list[str]:
+    return [found] if isinstance(found, str) else [f["why"] for f in found["findings"] if f["weight"] == "refuse"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_honest_zip_of_another_program_is_read(
+    make_bundle: Callable[..., Path], tmp_path: Path, method: int
+) -> None:
+    """Streamed, packed, with folders of their own: what `zip` and Python write is no reason to refuse."""
+    from volseg.bundle.audit import Verdict
+    from volseg.bundle.inspect import inspect_bundle
+
+    bundle = make_bundle()
+
+    class Stream(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.data += data
+            return len(data)
+
+    stream = Stream()
+    with zipfile.ZipFile(stream, "w", method) as archive:  # type: ignore[arg-type]
+        for path in sorted(bundle.rglob("*")):
+            archive.write(path, f"heart/{path.relative_to(bundle)}")
+    made = tmp_path / "heart.zip"
+    made.write_bytes(stream.data)
+    found = inspect_bundle(made)
+    assert found.audit.verdict is Verdict.RUNS, found.audit.first
+    assert found.about.labels == {"0": "background", "1": "heart"}
