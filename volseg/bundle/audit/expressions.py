@@ -16,7 +16,8 @@ _QUIET_DUNDERS = {"__version__", "__name__", "__len__", "__file__"}
 _PLAIN_NODES = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript,
     ast.Slice, ast.IfExp, ast.List, ast.Tuple, ast.Dict, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
-    ast.keyword, ast.Call, ast.Attribute, ast.Starred,
+    ast.keyword, ast.Call, ast.Attribute, ast.Starred, ast.ListComp, ast.comprehension, ast.Store, ast.JoinedStr,
+    ast.FormattedValue,
 )  # fmt: skip
 _PLAIN_CALLS = {
     "len", "int", "float", "str", "bool", "list", "dict", "tuple", "range", "sorted", "min", "max", "sum", "abs",
@@ -38,6 +39,8 @@ _PLAIN_METHODS = {
     "get",
     "state_dict",
 }
+#: modules whose calls can be judged only while they go by their own names
+_ALWAYS_BY_NAME = {"os", "sys", "operator", "functools", "pathlib"}
 _READING = {"r", "rb", "rt"}
 
 
@@ -59,9 +62,11 @@ def judge_expression(text: str) -> Judged:
             statements = ast.parse(body.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Judged(Weight.REFUSE, "is evaluated by MONAI but is no Python that could be judged")
-    first = statements.body[0] if statements.body else None
+    first = statements.body[0] if len(statements.body) == 1 else None
     if isinstance(first, ast.Import | ast.ImportFrom):
         return _judge_import(first)
+    if not isinstance(first, ast.Expr):
+        return Judged(Weight.REFUSE, "is evaluated by MONAI but is no single expression that could be judged")
     return _judge_tree(statements)
 
 
@@ -79,7 +84,8 @@ def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
         judged = judge_module(alias.name)
         if judged.weight is Weight.REFUSE:
             return judged
-        if alias.asname and alias.name.partition(".")[0] in ("os", "sys", "operator", "functools", "pathlib"):
+        renamed = alias.asname not in (None, alias.name)
+        if renamed and (alias.name in ("torch", "monai") or alias.name.partition(".")[0] in _ALWAYS_BY_NAME):
             return Judged(Weight.REFUSE, f"imports {alias.name} under another name, which hides what is called")
     return judged
 
@@ -87,7 +93,10 @@ def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
 def _judge_tree(tree: ast.AST) -> Judged:
     plain = True
     why = "is evaluated by MONAI"
+    switches = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _sets_a_switch(node)}
     for node in ast.walk(tree):
+        if id(node) in switches:
+            continue
         if danger := _danger(node):
             return Judged(Weight.REFUSE, danger)
         if isinstance(node, ast.Call):
@@ -125,6 +134,20 @@ def _danger(node: ast.AST) -> str | None:
         if any(not (isinstance(mode, ast.Constant) and mode.value in _READING) for mode in modes):
             return "opens a file for writing"
     return None
+
+
+def _sets_a_switch(node: ast.Call) -> bool:
+    """Whether a call is ``setattr(torch.backends.…, "a plain name", …)``, with which many configs begin."""
+    if not (isinstance(node.func, ast.Name) and node.func.id == "setattr" and len(node.args) == 3):
+        return False
+    holder, name, value = node.args
+    return (
+        (_dotted(holder) or "").startswith("torch.backends.")
+        and isinstance(name, ast.Constant)
+        and isinstance(name.value, str)
+        and not name.value.startswith("_")
+        and isinstance(value, ast.Constant)
+    )
 
 
 def _is_plain_call(node: ast.Call) -> bool:
