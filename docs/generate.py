@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
 from volseg.cli.app import app
 from volseg.recipe import json_schema, recipe_reference
 
@@ -27,20 +29,22 @@ RECIPE = """Every key of a recipe, made from the code. The same as
 <a href="../../_static/recipe.schema.json">JSON Schema</a>, for editors that complete and check YAML."""
 
 
-def verbs() -> list[str]:
-    """The verbs in the order the help lists them."""
-    return [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+def verbs(program: typer.Typer = app) -> list[tuple[str, ...]]:
+    """The verbs in the order the help lists them, those of a group behind its name."""
+    own = [(command.name or command.callback.__name__,) for command in program.registered_commands if command.callback]
+    groups = [group.typer_instance for group in program.registered_groups if group.typer_instance]
+    return own + [(str(group.info.name), *verb) for group in groups for verb in [(), *verbs(group)]]
 
 
 def command_line() -> str:
     """The help of the program and of each verb."""
     pages = ["# Command line\n"]
-    for verb in ("", *verbs()):
-        call = [*([verb] if verb else []), "--help"]
+    for verb in [(), *verbs()]:
+        call = [*verb, "--help"]
         shown = subprocess.run(
             [sys.executable, "-m", "volseg.cli", *call], capture_output=True, text=True, check=True, env=PLAIN
         ).stdout
-        pages.append(f"## {f'volseg {verb}'.strip()}\n\n```text\n{shown.strip()}\n```\n")
+        pages.append(f"## {' '.join(['volseg', *verb])}\n\n```text\n{shown.strip()}\n```\n")
     return "\n".join(pages)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from volseg import __version__
-from volseg.cli import cardiac, check, console, doctor, evaluate, phantom
-from volseg.errors import RecipeError, UsageError, VolsegError
+from volseg.cli import cardiac, check, console, doctor, evaluate, phantom, predict, train
+from volseg.cli.bundle import bundle_app
+from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
 # Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
 _MISUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -54,8 +56,11 @@ def frame(
 app.command()(doctor.doctor)
 app.command()(phantom.phantom)
 app.command()(check.check)
+app.command()(train.train)
+app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(cardiac.cardiac)
+app.add_typer(bundle_app)
 
 
 def version_line() -> str:
@@ -74,16 +79,23 @@ def version_line() -> str:
 
 def main() -> None:
     """Run the command line; what a user did wrong is a line, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal does not know is escaped, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(prog_name="volseg", standalone_mode=False))
     except _MISUSED as error:
-        console.fail(UsageError(error.format_message(), mend="volseg -h shows what there is"))
+        said = error.format_message()
+        if said:  # nothing is left to say where the help was shown in place of a verb
+            console.fail(UsageError(said, mend="volseg -h shows what there is"))
         sys.exit(console.USAGE)
     except (UsageError, RecipeError) as error:
         console.fail(error)
         sys.exit(console.USAGE)
     except VolsegError as error:
         console.fail(error)
+        sys.exit(console.FAILED)
+    except MemoryError as error:
+        console.fail(MemoryLimitError(f"does not fit into memory ({str(error) or 'there is no more'})"))
         sys.exit(console.FAILED)
     except BrokenPipeError:
         # the reader of our output went away (`volseg … | head`): nothing is wrong, and there is nobody to tell

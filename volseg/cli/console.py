@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from volseg.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,7 +74,12 @@ def result(text: str) -> None:
 
 def result_json(data: object) -> None:
     """Print a result as JSON (stdout)."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str), flush=True)
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # a terminal without these letters, or a file name that is no text
+        text = json.dumps(data, indent=2, default=str)
+    print(text, flush=True)
 
 
 def result_table(
@@ -80,6 +87,7 @@ def result_table(
 ) -> None:
     """Print a result as a table: ruled on a terminal, plain and never cut when piped; ``styles`` colours cells."""
     console = _rich(stderr=False)
+    rows = [[printable(cell) for cell in row] for row in rows]  # a line break in a file name breaks no row
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         for row in (columns, *rows):
@@ -110,7 +118,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
         def line(step: str) -> None:
             nonlocal done
             done += 1
-            say(f"{what} {done}/{total} {step}")
+            say(f"{what} {done}/{total} {printable(step)}")
 
         yield line
         return
@@ -125,7 +133,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, step="")
-        yield lambda step: bar.update(task, advance=1, step=step)
+        yield lambda step: bar.update(task, advance=1, step=printable(step))
 
 
 def _rich(*, stderr: bool) -> Console:

@@ -1,0 +1,144 @@
+"""``volseg predict``: a mask for every scan of a file, a folder, a tree or a DICOM series."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from volseg.cli import console
+from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from volseg.prediction import Plan, Request
+    from volseg.prediction.summary import Record
+
+
+class Format(StrEnum):
+    NII_GZ = "nii.gz"
+    NII = "nii"
+    NRRD = "nrrd"
+    MHA = "mha"
+    DICOM_SEG = "dicom-seg"
+    PNG = "png"
+
+
+class Geometry(StrEnum):
+    SFORM = "sform"
+    QFORM = "qform"
+
+
+class Tta(StrEnum):
+    NONE = "none"
+    FLIPS = "flips"
+    ROTATIONS = "flips+rotations"
+
+
+def predict(
+    inputs: Annotated[Path, typer.Option("-i", "--input", help="A file, folder, tree, CSV or DICOM series.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder for masks and summary.json.")],
+    bundle: Annotated[Path, typer.Option("-b", "--bundle", help="A volseg bundle.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Peak above the loaded model and the input, such as 2GiB.", show_default="no limit"),
+    ] = None,
+    tile: Annotated[
+        str | None, typer.Option(help="Size of pieces, such as 64,64,64.", show_default="as memory suggests")
+    ] = None,
+    blend: Annotated[bool, typer.Option("--blend", help="Overlapping windows instead of exact pieces.")] = False,
+    tta: Annotated[
+        Tta | None, typer.Option(help="Average over mirrored and turned copies.", show_default="the recipe's")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="Format of the masks.")] = Format.NII_GZ,
+    save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Write probabilities too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished cases again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    num_parts: Annotated[int, typer.Option(min=1, help="In how many parts the cases are shared out.")] = 1,
+    part_id: Annotated[int, typer.Option(min=0, help="Which part this is, from 0.")] = 0,
+    frame: Annotated[int | None, typer.Option(min=0, help="Which frame of time series, from 0.")] = None,
+    each_frame: Annotated[bool, typer.Option("--each-frame", help="Every frame of time series.")] = False,
+    series: Annotated[str | None, typer.Option(help="The series UID, where a DICOM folder holds several.")] = None,
+    geometry: Annotated[Geometry | None, typer.Option(help="Which statement of a NIfTI header to trust.")] = None,
+    assume_ras: Annotated[
+        bool, typer.Option("--assume-ras", help="Take files without orientation as right-anterior-superior.")
+    ] = False,
+    fill_nan: Annotated[
+        float | None, typer.Option(help="Put this where voxels are NaN or infinite.", show_default="refuse them")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Segment a file, a folder, a tree or a DICOM series: one mask per case, on its own grid, and summary.json.
+
+    Finished cases are left when run again. Exit code 3 when some cases fail.
+
+    Example: volseg predict -i scans/ -o masks/ -b bundles/acdc_unet3d --max-memory 2GiB
+    """
+    from dataclasses import asdict, replace
+
+    from volseg.bundle.load import load_bundle
+    from volseg.prediction import Request, plan, run
+
+    if frame is not None and each_frame:
+        raise UsageError("--frame and --each-frame contradict each other")
+    request = Request(
+        inputs,
+        output,
+        format=str(form),
+        frames="all" if each_frame else frame,
+        again="overwrite" if overwrite else "resume",
+        part=(part_id, num_parts),
+        geometry=None if geometry is None else geometry.value,
+        assume_ras=assume_ras,
+        fill_nan=fill_nan,
+        series=series,
+        keep_probabilities=save_probabilities,
+    )
+    loaded = load_bundle(bundle)
+    if tta is not None:
+        chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
+        loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))
+    predictor = loaded.predictor(device=device, max_memory=max_memory, tile=_sizes(tile), blend=blend or None)
+    work = plan(request, {**loaded.identity, "blend": predictor.blend, "precision": predictor.precision})
+    for note in work.notes:
+        console.say(note)
+    if dry_run:
+        _tell_plan(work, request)
+        return
+    records: list[Record] = [*work.finished, *work.failed]
+    for record in work.failed:
+        console.warn(record.error or "")
+    with console.progress("predicting", len(work.jobs)) as step:
+        for outcome in run(work, predictor, loaded.recipe):
+            record = outcome.record
+            records.append(record)
+            step(record.case)
+            if record.error:
+                console.warn(record.error)
+            for hint in record.hints:
+                console.say(f"{record.case}: {hint}")
+    failed = sum(record.verdict == "failed" for record in records)
+    if as_json:
+        console.result_json([asdict(record) for record in records])
+    left = f", {len(work.finished)} of them before" if work.finished else ""
+    console.say(f"{len(records) - failed} of {len(records)} cases are done{left}: {output}")
+    if failed:
+        raise typer.Exit(console.SOME_FAILED)
+
+
+def _tell_plan(work: Plan, request: Request) -> None:
+    rows = [[job.case.name, str(request.output / job.mask), "to do"] for job in work.jobs]
+    rows += [[record.case, str(request.output / (record.mask or "")), "done before"] for record in work.finished]
+    rows += [[record.case, "", record.error or ""] for record in work.failed]
+    console.result_table(["case", "mask", "state"], rows)
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError as error:
+        raise UsageError(f"--tile {text} is no size", mend="for example 64,64,64") from error
