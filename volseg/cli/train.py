@@ -119,8 +119,9 @@ class _Teller:
 
 
 def duration(seconds: float) -> str:
-    """
-    >>> duration(42), duration(150), duration(7260)
+    """Seconds as a person says them.
+
+    >>> duration(42), duration(200), duration(7260)
     ('42 s', '3 min', '2 h 1 min')
     """
     if seconds < 100:

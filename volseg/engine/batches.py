@@ -108,7 +108,7 @@ class PatchLoader:
             batch_sampler=self.batches,
             num_workers=self.workers,
             collate_fn=_collate,
-            pin_memory=self.ahead and self.workers > 0,
+            pin_memory=self.ahead and self.workers > 0 and torch.cuda.is_available(),
         )
         batches = self._batches(iter(loader))
         return ahead_of(batches) if self.ahead and not self.workers else batches

@@ -63,6 +63,8 @@ class TrainingStep:
             with self._autocast(state.device):
                 logits = trainer.inferer(images, trainer.network)
             loss = trainer.loss_function(logits, target, weight)
+            if not bool(torch.isfinite(loss.detach())):
+                cases = blamed(cases, images)
             require_finite(loss, "the loss", place, cases)
             self.scaler.scale(loss / (last - first + 1)).backward()
         except (MemoryError, RuntimeError) as error:
@@ -140,12 +142,24 @@ def bare(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
+def blamed(cases: Sequence[str], images: Tensor) -> Sequence[str]:
+    """The cases whose images hold NaN or infinity, if that is what is wrong; else all of them.
+
+    >>> blamed(["a", "b"], torch.tensor([[1.0], [float("nan")]]))
+    ['b']
+    """
+    sound = torch.isfinite(images.flatten(1)).all(dim=1).tolist()
+    if all(sound) or len(sound) != len(cases):
+        return cases
+    return [case for case, whole in zip(cases, sound, strict=True) if not whole]
+
+
 def require_finite(value: Tensor, what: str, place: str, cases: Sequence[str]) -> None:
     """Raise at the first NaN or infinity, naming the cases it came from."""
     if not bool(torch.isfinite(value)):
         named = ", ".join(map(str, cases)) or "unnamed"
         raise NonFiniteError(
-            f"{what} is {float(value)} (cases {named})",
+            f"{what} is {float(value.detach())} ({'case' if len(cases) == 1 else 'cases'} {named})",
             where=place,
             mend="look at these cases with volseg check, or lower optimiser.lr",
         )
