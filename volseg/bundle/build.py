@@ -1,0 +1,201 @@
+"""``volseg bundle build``: from a recipe to a bundle; the same recipe and weights give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from torch import Tensor
+
+from volseg.bundle.card import model_card
+from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_config, written
+from volseg.bundle.licences import data_licence, weights_licence
+from volseg.bundle.manifest import MANIFEST, make_manifest
+from volseg.bundle.metadata import bundle_name, metadata
+from volseg.bundle.weights import as_safetensors, as_state_dict, halved, load_into, read_weights
+from volseg.bundle.zip_records import Problem
+from volseg.engine import compose
+from volseg.errors import BundleError
+from volseg.io.atomic import write_bytes
+from volseg.recipe import Recipe, dump_recipe
+
+RESULTS = "docs/results.json"
+STATE, SAFETENSORS = "models/model.pt", "models/model.safetensors"
+LOGGING = b"""# what a run tells: a line each, on stdout
+[loggers]
+keys=root,volseg
+
+[handlers]
+keys=lines
+
+[formatters]
+keys=plain
+
+[logger_root]
+level=WARNING
+handlers=lines
+
+[logger_volseg]
+level=INFO
+handlers=lines
+qualname=volseg
+propagate=0
+
+[handler_lines]
+class=StreamHandler
+level=INFO
+formatter=plain
+args=(sys.stdout,)
+
+[formatter_plain]
+format=%(message)s
+"""
+
+
+def build_bundle(
+    recipe: Recipe,
+    folder: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write a recipe's bundle; weights and results that are there stay unless others are given.
+
+    Args:
+        recipe: the recipe.
+        folder: of the bundle.
+        weights: ``.safetensors``, ``.pt``, or a checkpoint of a training.
+        results: an evaluation of these weights, the JSON that ``volseg evaluate`` writes.
+
+    Raises:
+        BundleError: if the weights are not of the recipe's network, or something else lies in the folder.
+    """
+    target = Path(folder).absolute()
+    _require_place(target)
+    held = None
+    if weights is not None:
+        held = halved(read_weights(Path(weights)), weights)
+    elif (target / SAFETENSORS).is_file():
+        held = read_weights(target / SAFETENSORS)
+    told = None
+    if results is not None:
+        told = short_results(_read_json(Path(results)), results)
+    elif (target / RESULTS).is_file() and weights is None:
+        told = _read_json(target / RESULTS)
+    files = render(recipe, weights=held, results=told)
+    for name in _rendered_before(target) - set(files):
+        (target / name).unlink()
+    for name, data in files.items():
+        place = target / name
+        if not (place.is_file() and place.read_bytes() == data):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(place, data)
+    return target
+
+
+def render(
+    recipe: Recipe, *, weights: Mapping[str, Tensor] | None = None, results: dict[str, Any] | None = None
+) -> dict[str, bytes]:
+    """Every file of a recipe's bundle, by its path in it.
+
+    Args:
+        recipe: the recipe.
+        weights: in half precision.
+        results: see :func:`short_results`.
+
+    Raises:
+        BundleError: if the weights are not of the recipe's network.
+    """
+    files: dict[str, bytes] = {"configs/metadata.json": written(metadata(recipe, results))}
+    files |= {f"configs/{name}.json": written(config_named(recipe, name)) for name in CONFIGS}
+    files |= {f"configs/overlays/{name}.json": written(overlay_config(recipe, name)) for name in OVERLAYS}
+    files["configs/recipe.yaml"] = dump_recipe(recipe).encode()
+    files["configs/logging.conf"] = LOGGING
+    files["LICENSE"] = weights_licence(recipe).encode()
+    files["docs/data_license.txt"] = data_licence(recipe).encode()
+    files["docs/README.md"] = model_card(recipe, results).encode()
+    if results is not None:
+        files[RESULTS] = written(results)
+    if weights is not None:
+        load_into(compose.build(compose.network_part(recipe)), weights, "the weights")
+        files[STATE] = as_state_dict(weights)
+        files[SAFETENSORS] = as_safetensors(weights)
+    files = dict(sorted(files.items()))
+    files[MANIFEST] = make_manifest(_InMemory(bundle_name(recipe), files)).to_bytes()
+    return files
+
+
+def short_results(found: Any, where: object) -> dict[str, Any]:
+    """What a model card needs of an evaluation.
+
+    Raises:
+        BundleError: if it is none.
+    """
+    try:
+        structures = {
+            str(name): {measure: dict(told[measure]) for measure in ("dice", "hd95", "assd") if measure in told}
+            for name, told in found["structures"].items()
+        }
+        short = {
+            "count": {"cases": int(found["count"]["scored"]), "patients": int(found["count"]["patients"])},
+            "mean": {"dice": float(found["mean"]["dice"])},
+            "structures": structures,
+        }
+        for told in structures.values():
+            float(told["dice"]["mean"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            "is no evaluation", where=where, mend="give the JSON that volseg evaluate, or evaluating, writes"
+        ) from error
+    for key in ("training", "data"):  # words about how and on what, where somebody wrote them into the file
+        if isinstance(found.get(key), str):
+            short[key] = found[key]
+    return short
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Rendered files as the manifest reads them."""
+
+    name: str
+    files: Mapping[str, bytes]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def where(self) -> str:
+        return self.name
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {name: len(data) for name, data in sorted(self.files.items())}
+
+    def open(self, path: str) -> BinaryIO:
+        return io.BytesIO(self.files[path])
+
+
+def _require_place(target: Path) -> None:
+    """A new folder, an empty one, or a bundle: nobody's other files are touched."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise BundleError("is a file, and a bundle is a folder", where=target)
+    if any(target.iterdir()) and not (target / "configs" / "metadata.json").is_file():
+        raise BundleError("holds something else", where=target, mend="name a new folder")
+
+
+def _rendered_before(target: Path) -> set[str]:
+    """Overlays and results that an earlier rendering left."""
+    found = {path.relative_to(target).as_posix() for path in target.glob("configs/overlays/*.json")}
+    return found | ({RESULTS} if (target / RESULTS).is_file() else set())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError("cannot be read as JSON", where=path) from error
