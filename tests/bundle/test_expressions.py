@@ -34,6 +34,8 @@ HONEST = (
     "$lambda x: torch.where(x > 0, 1, 0)",
     "$json.load(open(@listing))",
     "$monai.__version__",
+    "$int(__import__('os').environ.get('RANK', '0'))",
+    "$__import__('sys').exit('error: needs x') if __import__('importlib.util').util.find_spec('x') is None else None",
 )
 HIDING = (
     "$setattr(monai.utils, 'run', 1)",
@@ -57,6 +59,12 @@ HIDING = (
     "$f'{eval(chr(49))}'",
     "$builtins.eval",
     "$1; import os",
+    "$__import__('os').system('id')",
+    "$__import__('subprocess')",
+    "$__import__('o' + 's')",
+    "$__import__('importlib').import_module('x')",
+    "$__import__('importlib.util').util.spec_from_file_location('x', 'y')",
+    "$__import__('_posixsubprocess').fork_exec",
     "$\u0435val",
 )
 
@@ -77,4 +85,5 @@ def test_arithmetic_on_references_is_common() -> None:
     """What many bundles hold is told apart from what is worth a look."""
     assert judge_expression("$@epochs * 2").known
     assert judge_expression(HONEST[13]).known
+    assert judge_expression(HONEST[-1]).known
     assert not judge_expression("$scripts.net.build()").known

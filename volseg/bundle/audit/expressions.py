@@ -20,6 +20,7 @@ _PLAIN_NODES = (
     ast.FormattedValue,
 )  # fmt: skip
 _PLAIN_CALLS = {
+    "sys.exit", "importlib.util.find_spec", "os.environ.get", "os.getenv",
     "len", "int", "float", "str", "bool", "list", "dict", "tuple", "range", "sorted", "min", "max", "sum", "abs",
     "round", "zip", "os.path.join", "os.path.basename", "os.path.dirname", "os.path.exists", "os.path.abspath",
     "os.makedirs", "os.listdir", "glob.glob", "torch.device", "torch.cuda.is_available", "torch.cuda.device_count",
@@ -39,6 +40,9 @@ _PLAIN_METHODS = {
     "get",
     "state_dict",
 }
+#: what looks whether a package is installed, and loads none
+_LOOKED_FOR = {"importlib", "importlib.util"}
+_LOOKING = ("importlib", "importlib.util", "importlib.util.find_spec")
 #: modules whose calls can be judged only while they go by their own names
 _ALWAYS_BY_NAME = {"os", "sys", "operator", "functools", "pathlib"}
 _READING = {"r", "rb", "rt"}
@@ -67,7 +71,7 @@ def judge_expression(text: str) -> Judged:
         return _judge_import(first)
     if not isinstance(first, ast.Expr):
         return Judged(Weight.REFUSE, "is evaluated by MONAI but is no single expression that could be judged")
-    return _judge_tree(statements)
+    return _judge_tree(_Unfolded().visit(statements))
 
 
 def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
@@ -90,10 +94,26 @@ def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
     return judged
 
 
+class _Unfolded(ast.NodeTransformer):
+    """``__import__("os")``, with the name written out, is judged as ``os``: it hides nothing."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        named = node.args[0] if len(node.args) == 1 and not node.keywords else None
+        is_import = isinstance(node.func, ast.Name) and node.func.id == "__import__"
+        if not is_import or not isinstance(named, ast.Constant) or not isinstance(named.value, str):
+            return node
+        # of `a.b` it gives `a`
+        if judge_module(named.value).weight is Weight.REFUSE and named.value not in _LOOKED_FOR:
+            return node
+        return ast.copy_location(ast.Name(named.value.partition(".")[0], ast.Load()), node)
+
+
 def _judge_tree(tree: ast.AST) -> Judged:
     plain = True
     why = "is evaluated by MONAI"
     switches = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _sets_a_switch(node)}
+    switches |= {id(name) for node in ast.walk(tree) if _dotted(node) == _LOOKING[-1] for name in ast.walk(node)}
     for node in ast.walk(tree):
         if id(node) in switches:
             continue
@@ -111,6 +131,8 @@ def _judge_tree(tree: ast.AST) -> Judged:
 
 
 def _danger(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Attribute) and _dotted(node) in _LOOKING:
+        return None
     if isinstance(node, ast.Name | ast.Attribute):
         names = [node.id] if isinstance(node, ast.Name) else [node.attr]
         if any(name.startswith("__") and name not in _QUIET_DUNDERS for name in names):
@@ -152,6 +174,8 @@ def _sets_a_switch(node: ast.Call) -> bool:
 
 def _is_plain_call(node: ast.Call) -> bool:
     dotted = _dotted(node.func)
+    if dotted and dotted.startswith(f"{_STAND_IN}."):
+        return True  # a method of a component, which is judged where it stands
     if dotted in _PLAIN_CALLS or (
         dotted and judge_name(dotted).known and dotted.partition(".")[0] in ("monai", "torch")
     ):

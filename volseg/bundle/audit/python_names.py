@@ -34,7 +34,7 @@ _COMMON_OS = {
     "path", "getcwd", "environ", "makedirs", "mkdir", "listdir", "sep", "cpu_count", "linesep", "scandir", "walk",
     "fspath", "getpid", "getenv", "name",
 }  # fmt: skip
-_COMMON_SYS = {"stdout", "stderr", "version_info", "version", "maxsize", "platform", "argv", "byteorder"}
+_COMMON_SYS = {"stdout", "stderr", "version_info", "version", "maxsize", "platform", "argv", "byteorder", "exit"}
 _DANGEROUS_ENDS = {
     "run_cmd", "run_eval", "instantiate", "optional_import", "load_submodules", "locate", "load_library", "runcall",
     "import_module", "exec_module", "rmtree", "unlink", "rmdir", "write_text", "write_bytes", "methodcaller",
