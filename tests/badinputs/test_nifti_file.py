@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,28 @@ def no_bytes(refused: Any, tmp_path: Path, **_: Any) -> None:
         (tmp_path / name).write_bytes(b"")
         refused(tmp_path / name, f"empty (0 bytes); {AGAIN}")
     (tmp_path / "case.nii").write_bytes(bytes(5000))
-    refused(tmp_path / "case.nii", "named .nii but it is nothing but zeros; give it the name of what it is")
+    refused(tmp_path / "case.nii", f"named .nii but it is nothing but zeros; {AGAIN}")
+
+
+def test_a_cut_header_is_no_analyze_file(nifti: Any, refused: Any) -> None:
+    """What ends within its header is called truncated; an Analyze file is told to be converted, not to be renamed."""
+    path = nifti("case.nii")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    refused(path, f"truncated within the header; {AGAIN}")
+    analyze = "an Analyze 7.5 file, which does not say where left and right are; convert the original to NIfTI"
+    for name in ("case.nii", "case.hdr"):
+        (path.parent / name).write_bytes(whole[:344] + bytes(4) + whole[348:])
+        refused(path.parent / name, analyze)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_a_pipe_or_device_is_refused_unopened(refused: Any, tmp_path: Path) -> None:
+    """Opening a pipe would wait for its writer for ever, reading a device would never end."""
+    os.mkfifo(tmp_path / "case.nii.gz")
+    (tmp_path / "zero.nii").symlink_to("/dev/zero")
+    for name in ("case.nii.gz", "zero.nii"):
+        refused(tmp_path / name, "is no plain file but a pipe, a socket or a device")
 
 
 def text_or_html(refused: Any, tmp_path: Path, **_: Any) -> None:
@@ -91,7 +113,7 @@ def text_or_html(refused: Any, tmp_path: Path, **_: Any) -> None:
         (tmp_path / name).write_bytes(data)
         refused(tmp_path / name, f"named .nii.gz but not gzip: it is {what}; {AGAIN}")
     (tmp_path / "c.nii").write_bytes(page)
-    refused(tmp_path / "c.nii", "named .nii but it is an HTML page; give it the name of what it is")
+    refused(tmp_path / "c.nii", f"named .nii but it is an HTML page; {AGAIN}")
     (tmp_path / "d.nii.gz").write_bytes(gzip.compress(page))
     refused(tmp_path / "d.nii.gz", f"no NIfTI: inside the gzip there is an HTML page; {AGAIN}")
 
@@ -130,7 +152,8 @@ def huge_header_on_tiny_file(nifti: Any, refused: Any, **_: Any) -> None:
     there = path.stat().st_size
     refused(
         path,
-        f"the header promises 2048 x 2048 x 2048 voxels (16 GiB), which cannot be in {there} bytes of compressed data; {AGAIN}",
+        f"the header promises 2048 x 2048 x 2048 voxels (16 GiB), which cannot be in {there} bytes "
+        f"of compressed data; {AGAIN}",
     )
     path = nifti("case.nii", dim=[3, 2048, 2048, 2048, 1, 1, 1, 1])
     refused(

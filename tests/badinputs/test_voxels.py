@@ -26,6 +26,7 @@ def nan(nifti: Any, refused: Any, accepted: Any, image: Any, **_: Any) -> None:
     refused(path, f"holds 4 NaN voxels of 120; {FILL}")
     filled = np.nan_to_num(array, nan=-1024)
     accepted(path, filled, notes=("4 NaN voxels replaced by -1024",), fill_nan=-1024)
+    refused(path, "--fill-nan 1e+300 does not fit voxels of type float32", fill_nan=1e300)
 
 
 def infinite(nifti: Any, refused: Any, accepted: Any, image: Any, **_: Any) -> None:

@@ -89,7 +89,7 @@ def test_every_frame_of_a_series(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("analyze.hdr", "it is an Analyze 7.5 header"),
+        ("analyze.hdr", "an Analyze 7.5 file, which does not say where left and right are"),
         ("nifti1.hdr", "its other half nifti1.img is missing"),
         ("row_major.dconn.nii", "has 6 dimensions (1 x 1 x 1 x 1 x 10 x 10)"),
         ("resampled_anat_moved.nii", "holds 153 NaN voxels of 1071"),

@@ -280,6 +280,19 @@ def test_pages_are_frames(tmp_path: Path) -> None:
     assert int(read_volume(tmp_path / "p.tif", frame=2).array.max()) == 3
 
 
+@pytest.mark.parametrize("name", ["mask.png", "mask.tif"])
+def test_a_picture_takes_no_grid_that_it_cannot_keep(tmp_path: Path, name: str) -> None:
+    """Pixels of 1 by 1 are written; a spacing or a place that reading back would lose is refused, nothing written."""
+    array = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    place = Grid(array.shape, np.array([[1.0, 0, 7], [0, 1, 0], [0, 0, 1]]))
+    for grid in (Grid.from_spacing(array.shape, (2, 3)), place):
+        with pytest.raises(UsageError, match="cannot say where the voxels are"):
+            write_labels(tmp_path / name, array, grid)
+        assert not (tmp_path / name).exists()
+    write_labels(tmp_path / name, array, Grid.from_spacing(array.shape, (1, 1)))
+    assert np.array_equal(read_labels(tmp_path / name).array, array)
+
+
 def png(grey: Any) -> bytes:
     from io import BytesIO
 

@@ -46,6 +46,8 @@ ENDINGS: dict[str, Format] = {
 }
 
 _GZIP = "gzip data"
+#: how a file is called that has the header of NIfTI but not its mark
+ANALYZE = "an Analyze 7.5 header"
 
 # What a file begins with, in words; kinds that we read come with their kind.
 _BEGINNINGS: tuple[tuple[int, bytes, str, Kind | None], ...] = (
@@ -100,7 +102,7 @@ def content(head: bytes) -> tuple[str, Kind | None]:
         if head[at : at + len(magic)] == magic:
             return title, kind
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
-        return "an Analyze 7.5 header", None
+        return ANALYZE, None
     if head[:4] == b"\0\0\0\x01" and len(head) >= 284:
         return "MGH", "mgh"
     if not any(head):
@@ -119,6 +121,8 @@ def identify(path: Path) -> Format:
     if path.is_dir():
         return ENDINGS[".dcm"]
     try:
+        if path.exists() and not path.is_file():  # opening a pipe waits for its writer, a device never ends
+            raise VolumeError("is no plain file but a pipe, a socket or a device", where=path)
         with path.open("rb") as file:
             head = file.read(HEAD)
     except FileNotFoundError as error:
@@ -141,8 +145,11 @@ def identify(path: Path) -> Format:
         raise VolumeError(f"named {end} but not gzip: it is {title}", where=path, mend=_rename(path, end, kind))
     if not named.compressed and title == _GZIP:
         raise VolumeError(f"named {end} but it is gzip data", where=path, mend=_rename_packed(path, end))
+    if named.kind == "nifti" and title == ANALYZE:
+        return named  # an Analyze file bears its rightful name; the NIfTI reader says what is wrong with it
     if not (named.compressed or kind == named.kind or end in (".img",)):
-        raise VolumeError(f"named {end} but it is {title}", where=path, mend="give it the name of what it is")
+        mend = "give it the name of what it is" if kind else "copy or export it again"
+        raise VolumeError(f"named {end} but it is {title}", where=path, mend=mend)
     return named
 
 

@@ -73,7 +73,9 @@ def _header(path: Path) -> tuple[Any, int]:
         head = byte_stream.take(stream, formats.HEAD)
     title, kind = formats.content(head)
     if kind != "nifti":
-        if title == "an Analyze 7.5 header":
+        if title == formats.ANALYZE and len(head) < nib.Nifti1Header.template_dtype.itemsize:
+            raise VolumeError("truncated within the header", where=path, mend=_AGAIN)
+        if title == formats.ANALYZE:
             raise VolumeError(
                 "an Analyze 7.5 file, which does not say where left and right are",
                 where=path,

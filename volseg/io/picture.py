@@ -49,11 +49,17 @@ def read(path: Path, options: ReadOptions) -> Volume:
     return Volume(array, grid, {"format": "picture"}, (*notes, *found.notes), path, found.padding)
 
 
-def write(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write a 2-D image or label map."""
+def write(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
+    """Write a 2-D image or label map; a picture says nothing of space, so that only a grid of pixels fits it."""
     png = ending(path) == ".png"
     if array.ndim != 2:
         raise UsageError(f"{ending(path)} holds 2-D images only", where=path, mend="write .nii.gz, .nrrd or .mha")
+    if not grid.same_as(Grid.from_spacing(array.shape, (1.0, 1.0))):
+        raise UsageError(
+            f"{ending(path)} cannot say where the voxels are ({grid.spacing[0]:g} x {grid.spacing[1]:g} mm)",
+            where=path,
+            mend="write .nii.gz, .nrrd or .mha",
+        )
     fits = array.dtype in (np.dtype("u1"), np.dtype("u2")) or (
         not png and array.dtype in (np.dtype("f4"), np.dtype("i4"))
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volseg.errors import LabelError, VolumeError
+from volseg.errors import LabelError, UsageError, VolumeError
 from volseg.io.volume import ReadOptions
 
 # Scanners and converters fill what they did not measure with one of these.
@@ -55,6 +55,8 @@ def require_finite(array: npt.NDArray[Any], fill_nan: float | None, where: objec
         raise VolumeError(
             f"holds {found} {several} of {array.size}", where=where, mend="--fill-nan VALUE puts a value in their place"
         )
+    if abs(fill_nan) > np.finfo(array.dtype).max:
+        raise UsageError(f"--fill-nan {fill_nan:g} does not fit voxels of type {array.dtype}", where=where)
     array[~np.isfinite(array)] = fill_nan
     return (f"{found} {several} replaced by {fill_nan:g}",)
 

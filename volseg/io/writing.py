@@ -91,7 +91,7 @@ def _write(path: Path, array: npt.NDArray[Any], grid: Grid, like: Volume | None)
     else:
         from volseg.io import picture
 
-        picture.write(path, array)
+        picture.write(path, array, grid)
 
 
 def _holding(dtype: np.dtype[Any], values: list[int], path: object) -> np.dtype[Any]:
