@@ -37,7 +37,7 @@ def volseg() -> Run:
 
     def run(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "volseg.cli", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, **more)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, **more)
 
     return run
 

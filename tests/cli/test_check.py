@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,22 @@ def test_a_folder_without_images_is_one_line(tmp_path: Path, volseg) -> None:
     assert run.stdout == ""
     assert len(run.stderr.splitlines()) == 1
     assert "holds no image" in run.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_breaks_neither_the_table_nor_the_json(tmp_path: Path, volseg, encoding: str) -> None:
+    """A line break, bytes that are no text and letters unknown to the terminal: one row each, and JSON that parses."""
+    grid = Grid.from_spacing((8, 9, 10), (1.0, 1.0, 2.0))
+    for name in ("a\nb", "\udcff", "größe"):
+        write_volume(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).normal(size=grid.shape), grid)
+    strict = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    table = volseg("check", tmp_path, env=strict)
+    assert table.returncode == 0
+    assert "Traceback" not in table.stderr
+    assert len(table.stdout.splitlines()) == 4
+    assert len(table.stderr.splitlines()) == 4
+    found = json.loads(volseg("check", tmp_path, "--json", env=strict).stdout)
+    assert {case["case"] for case in found["cases"]} == {"a\nb", "\udcff", "größe"}
 
 
 def test_notes_stand_beside_the_verdict(tmp_path: Path, volseg) -> None:

@@ -48,11 +48,20 @@ def test_a_misuse_is_one_line_and_exit_2(volseg, words: list[str]) -> None:
 def test_ctrl_c_leaves_with_130(tmp_path) -> None:
     """An interrupted verb leaves with 130 and no traceback."""
     words = [sys.executable, "-m", "volseg.cli", "phantom", "-o", str(tmp_path / "p"), "-n", "1000"]
-    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    # a shell starts its background jobs deaf to Ctrl-C, and children inherit that: have this one listen
+    listening = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, listening)
     assert child.stderr is not None
-    child.stderr.readline()  # the first phantom is done
-    child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    try:
+        child.stderr.readline()  # the first phantom is done
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.stderr.close()
     assert child.returncode == 130
     assert "Traceback" not in said
 
@@ -60,8 +69,17 @@ def test_ctrl_c_leaves_with_130(tmp_path) -> None:
 def test_no_verb_shows_the_help(volseg) -> None:
     """``volseg`` alone shows what there is."""
     run = volseg()
-    assert "doctor" in run.stdout + run.stderr
-    assert "phantom" in run.stdout + run.stderr
+    assert "doctor" in run.stdout
+    assert "phantom" in run.stdout
+    assert (run.returncode, run.stderr) == (2, "")
+
+
+def test_what_does_not_fit_into_memory_is_one_line(volseg, tmp_path) -> None:
+    """More voxels than any machine holds: exit 1, one line, no traceback."""
+    run = volseg("phantom", "-o", tmp_path / "p", "-n", 1, "--size", 10_000_000)
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: does not fit into memory (")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_the_version_names_its_build(volseg) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import locale
 import mmap
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from volseg.io.dicom import isolate, worker
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Starting a child for each of a hundred small series would cost minutes; the job is the same here.
 
     What crosses the border is still turned into JSON and back.
     """
+    language = locale.setlocale(locale.LC_ALL)
 
     def run(
         request: Mapping[str, object], *, where: object, budget: isolate.Budget, voxels: bytes = b""
@@ -43,3 +45,5 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("volseg.io.dicom.segmentation.limit", lambda **limits: None)
     monkeypatch.setattr("volseg.io.dicom.series.run_isolated", run)
     monkeypatch.setattr("volseg.io.dicom_seg.run_isolated", run)
+    yield
+    locale.setlocale(locale.LC_ALL, language)  # the JPEG 2000 library leaves its process in the C locale
