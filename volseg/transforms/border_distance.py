@@ -122,10 +122,12 @@ def _chunk(nearest: Integers, second: Integers, offsets: Sequence[int], code: _C
     runner_up = second.copy()
     np.copyto(runner_up, nearest, where=labels != winner)
     other = np.empty(nearest.shape, dtype=bool)
+    any_second = bool((second < code.never).any())  # none along the first axis
     for distance, offset in enumerate(offsets, start=1):
-        moved = np.add(second, offset, out=spare)
-        np.minimum(runner_up[distance:], moved[:-distance], out=runner_up[distance:])
-        np.minimum(runner_up[:-distance], moved[distance:], out=runner_up[:-distance])
+        if any_second:
+            moved = np.add(second, offset, out=spare)
+            np.minimum(runner_up[distance:], moved[:-distance], out=runner_up[distance:])
+            np.minimum(runner_up[:-distance], moved[distance:], out=runner_up[:-distance])
         moved = np.add(nearest, offset, out=spare)
         for here, there in (
             (slice(distance, None), slice(None, -distance)),
