@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from volseg.errors import UsageError
 from volseg.recipe import Recipe
 
 __all__ = ["CONFIGS", "OVERLAYS", "RUN_TIME", "config_named", "overlay_config", "written"]
+
+_LIST = re.compile(r"\[\n((?:\s+[^\s\[\]{}][^\[\]{}\n]*\n)+)\s*\]")
+_SHORT = 100
 
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train", "multi_gpu_evaluate")
 
@@ -67,7 +71,14 @@ def overlay_config(recipe: Recipe, name: str) -> dict[str, Any]:
 
 def written(config: Mapping[str, Any]) -> bytes:
     """A configuration as a file: the same content gives the same bytes."""
-    return (json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False)
+    # short lists of plain values on a line each
+    return (_LIST.sub(_on_a_line, text) + "\n").encode()
+
+
+def _on_a_line(found: re.Match[str]) -> str:
+    line = "[" + ", ".join(part.strip().rstrip(",") for part in found[1].strip().splitlines()) + "]"
+    return line if len(line) <= _SHORT else found[0]
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], at: str) -> list[tuple[str, Any]]:

@@ -155,7 +155,9 @@ def _format_problems(found: Any) -> list[str]:
             continue
         kinds: dict[str, Any] = {"type": str, "format": str, "num_channels": int, "dtype": str}
         problems += [
-            f"{where}.{key} is wrong or missing" for key, kind in kinds.items() if type(tensor.get(key)) is not kind
+            f"{where}.{key} is wrong or missing"
+            for key, kind in kinds.items()
+            if not isinstance(tensor.get(key), kind) or isinstance(tensor.get(key), bool)
         ]
         if not _list_of(tensor.get("spatial_shape"), (str, int)):
             problems.append(f"{where}.spatial_shape is no list of sizes")

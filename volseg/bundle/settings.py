@@ -71,9 +71,9 @@ def changes_of(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
         if name == "network_def":
             given["kind"] = str(component.get("_target_", "")).rsplit(".", 1)[-1].lower()
         known = data[section]
-        changed = {key: value for key, value in given.items() if key not in known or known[key] != value}
-        if "kind" in changed:
-            changes[f"{section}.kind"] = changed.pop("kind")
+        # another kind has defaults of its own: everything counts then
+        other = given.get("kind") != known.get("kind")
+        changed = {key: value for key, value in given.items() if other or key not in known or known[key] != value}
         changes |= {f"{section}.{key}": value for key, value in changed.items()}
     trainer = config.get("train", {}).get("trainer", {}) if isinstance(config.get("train"), Mapping) else {}
     epochs = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None

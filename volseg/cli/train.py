@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +61,11 @@ def train(
             raise typer.Exit(console.INTERRUPTED)
         return
     best = f", best Dice {result.best:.4f} in epoch {result.best_epoch}" if result.best is not None else ""
-    console.say(f"trained for {result.epoch} epochs{best}; the weights are in {out / 'models'}")
+    if int(os.environ.get("RANK", "0")) > 0:  # one of torchrun's processes tells and builds for all
+        return
+    from volseg.bundle.finished import leave_bundle
+
+    console.say(f"trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
 def _recipe(path: Path | None, out: Path, resume: bool, overlays: list[Path], sets: list[str]) -> Recipe:

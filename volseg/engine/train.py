@@ -418,6 +418,7 @@ class _Training:
         """Leave the chosen weights, and score the test part once."""
         from safetensors.torch import load_file
 
+        self.place.shared(None)  # the others read what the first process has written by now
         best = self.folder.models / "best.safetensors"
         chosen = load_file(best) if session.progress.best is not None else _weights(session)
         if self.place.first:
