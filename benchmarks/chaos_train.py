@@ -94,6 +94,9 @@ class _Work:
         self.finish(folder / "whole")
         self.seconds = time.monotonic() - began
         self.expected = weights(folder / "whole")
+        log = (folder / "whole" / "log.jsonl").read_text().splitlines()
+        #: how long the training itself took, without starting the process and preparing the cases
+        self.training = max(json.loads(line).get("seconds", 0.0) for line in log)
 
     def start(self, run: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", _RUN, str(self.recipe), str(self.data), str(run)]
@@ -113,7 +116,8 @@ def kills(work: _Work, n: int) -> tuple[int, dict[str, Any]]:
         for _ in range(min(5, n - killed)):
             child = work.start(run)
             try:
-                child.wait(timeout=random.uniform(0.2, 1.0) * work.seconds)
+                started = work.seconds - work.training
+                child.wait(timeout=started + random.uniform(-0.1, 0.6) * work.training)
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
                 child.wait()
@@ -153,7 +157,7 @@ def corruptions(work: _Work, n: int) -> tuple[int, dict[str, Any]]:
 
 def terminations(work: _Work, n: int) -> tuple[int, dict[str, Any]]:
     """SIGTERM at a random moment of the training: it leaves within 30 s, and goes on to the same bits."""
-    failures, slowest = 0, 0.0
+    failures, interrupted, slowest = 0, 0, 0.0
     for number in range(n):
         run = work.folder / f"terminated-{number}"
         child = work.start(run)
@@ -161,16 +165,17 @@ def terminations(work: _Work, n: int) -> tuple[int, dict[str, Any]]:
         for line in child.stdout:
             if line.startswith("event prepared"):
                 break
-        time.sleep(random.uniform(0, 0.8) * work.seconds)
+        time.sleep(random.uniform(0, 0.9) * work.training)
         began = time.monotonic()
         child.send_signal(signal.SIGTERM)
         left = child.communicate()[0]
         took = time.monotonic() - began
         slowest = max(slowest, took)
+        interrupted += "end stopped by SIGTERM" in left
         work.finish(run)
         good = took < 30 and "Traceback" not in left and weights(run) == work.expected
         failures += not good
-    return failures, {"slowest_exit_s": round(slowest, 2)}
+    return failures, {"slowest_exit_s": round(slowest, 2), "interrupted_in_time": interrupted}
 
 
 def nan_cases(work: _Work, n: int) -> tuple[int, dict[str, Any]]:

@@ -71,7 +71,7 @@ def measure(recipe: str, data: str | None, device: str, steps: int) -> dict[str,
     network = in_layout(network, arithmetic.channels_last)
     optimizer = build(compose.optimiser_part(chosen), network=network)
     dataset = build(compose.patches_part(chosen), cases=learning)
-    batches = EpochBatches(len(learning), chosen.training.batch, 10**6, 1)
+    batches = EpochBatches(len(learning), chosen.training.batch, 2 * steps + 16, 1)
     cuda = where.type == "cuda"
     workers = chosen.training.workers if chosen.training.workers is not None else (8 if cuda else 0)
     loader = iter(PatchLoader(dataset, batches, workers=workers, ahead=cuda))
