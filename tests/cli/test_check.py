@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -90,3 +91,23 @@ def test_notes_stand_beside_the_verdict(tmp_path: Path, volseg) -> None:
     run = volseg("check", tmp_path)
     assert run.returncode == 0
     assert "good (" in run.stdout
+
+
+def test_the_mend_that_a_message_names_works(tmp_path: Path, volseg) -> None:
+    """A time series, and an image with a NaN: refused with the option that mends it, and good with that option."""
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((8, 9, 10), (1.0, 1.0, 2.0))
+    write_volume(tmp_path / "cine.nii.gz", rng.normal(size=(*grid.shape, 3)).astype(np.float32), grid)
+    holed = rng.normal(size=grid.shape).astype(np.float32)
+    holed[3, 3, 3] = np.nan
+    nib.save(nib.Nifti1Image(holed, grid.affine), tmp_path / "holed.nii.gz")
+    refused = volseg("check", tmp_path)
+    assert refused.returncode == 3
+    assert "--each-frame" in refused.stdout
+    assert "--fill-nan" in refused.stdout
+    mended = volseg("check", tmp_path / "cine.nii.gz", "--each-frame")
+    assert mended.returncode == 0
+    assert len(mended.stdout.splitlines()) == 4
+    assert volseg("check", tmp_path / "holed.nii.gz", "--fill-nan", 0).returncode == 0
+    assert volseg("check", tmp_path / "cine.nii.gz", "--frame", 1).returncode == 0
+    assert volseg("check", tmp_path, "--frame", 1, "--each-frame").returncode == 2

@@ -19,7 +19,7 @@ from volseg.inference.pieces import stream_logits
 
 def test_amounts_of_memory():
     """Binary and decimal units are told apart; nonsense is refused."""
-    assert [parse_bytes(t) for t in ("1GiB", "1gb", "1.5 MiB", "7", 7, "2G")] == [2**30, 10**9, 3 * 2**19, 7, 7, 2**31]
+    assert [parse_bytes(t) for t in ("1GiB", "1gb", "1.5 MiB", 7)] == [2**30, 10**9, 3 * 2**19, 7]
     assert format_bytes(parse_bytes("3GiB")) == "3.00 GiB"
     for wrong in ("much", "0", "-1GiB", "2 parsecs"):
         with pytest.raises(UsageError, match="amount of memory"):

@@ -86,7 +86,7 @@ def test_whatever_changed_is_done_again(
     elif change == "bundle":
         identity["bundle"] = "other"
     elif change == "settings":
-        more["fill_nan"] = 0.0
+        more["reading"] = {"fill_nan": 0.0}
     elif change == "no summary":
         (out / "summary.json").write_text("{")
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from volseg.cli import console
+from volseg.cli import reading as options
 
 if TYPE_CHECKING:
     from volseg.data.judgement import Judgement
@@ -19,6 +20,12 @@ def check(
     recipe: Annotated[
         Path | None, typer.Option("-r", "--recipe", help="Hold label values against this recipe's.")
     ] = None,
+    frame: options.Frame = None,
+    each_frame: options.EachFrame = False,
+    series: options.Series = None,
+    geometry: options.Trusted = None,
+    assume_ras: options.AssumeRas = False,
+    fill_nan: options.FillNan = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     processes: Annotated[int, typer.Option(help="Cases read at the same time.", min=1)] = 2,
 ) -> None:
@@ -31,12 +38,13 @@ def check(
     from volseg.recipe import load_recipe
 
     declared = load_recipe(recipe).labels if recipe else None
-    cohort = find_cases(data)
+    cohort = find_cases(data, frames=options.frames(frame, each_frame))
+    reading = options.reading(series, geometry, assume_ras, fill_nan)
     for note in cohort.notes:
         console.say(note)
     found = []
     with console.progress("checking", len(cohort.cases)) as step:
-        for judgement in judge_all(cohort.cases, declared, processes=processes):
+        for judgement in judge_all(cohort.cases, declared, reading=reading, processes=processes):
             found.append(judgement)
             step(judgement.case)
     bad = sum(not judgement.good for judgement in found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from volseg.cli import console
+from volseg.cli import reading as options
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ class Format(StrEnum):
     MHA = "mha"
     DICOM_SEG = "dicom-seg"
     PNG = "png"
-
-
-class Geometry(StrEnum):
-    SFORM = "sform"
-    QFORM = "qform"
 
 
 class Tta(StrEnum):
@@ -58,16 +54,12 @@ def predict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     num_parts: Annotated[int, typer.Option(min=1, help="In how many parts the cases are shared out.")] = 1,
     part_id: Annotated[int, typer.Option(min=0, help="Which part this is, from 0.")] = 0,
-    frame: Annotated[int | None, typer.Option(min=0, help="Which frame of time series, from 0.")] = None,
-    each_frame: Annotated[bool, typer.Option("--each-frame", help="Every frame of time series.")] = False,
-    series: Annotated[str | None, typer.Option(help="The series UID, where a DICOM folder holds several.")] = None,
-    geometry: Annotated[Geometry | None, typer.Option(help="Which statement of a NIfTI header to trust.")] = None,
-    assume_ras: Annotated[
-        bool, typer.Option("--assume-ras", help="Take files without orientation as right-anterior-superior.")
-    ] = False,
-    fill_nan: Annotated[
-        float | None, typer.Option(help="Put this where voxels are NaN or infinite.", show_default="refuse them")
-    ] = None,
+    frame: options.Frame = None,
+    each_frame: options.EachFrame = False,
+    series: options.Series = None,
+    geometry: options.Trusted = None,
+    assume_ras: options.AssumeRas = False,
+    fill_nan: options.FillNan = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Segment a file, a folder, a tree or a DICOM series: one mask per case, on its own grid, and summary.json.
@@ -81,19 +73,14 @@ def predict(
     from volseg.bundle.load import load_bundle
     from volseg.prediction import Request, plan, run
 
-    if frame is not None and each_frame:
-        raise UsageError("--frame and --each-frame contradict each other")
     request = Request(
         inputs,
         output,
         format=str(form),
-        frames="all" if each_frame else frame,
+        frames=options.frames(frame, each_frame),
         again="overwrite" if overwrite else "resume",
         part=(part_id, num_parts),
-        geometry=None if geometry is None else geometry.value,
-        assume_ras=assume_ras,
-        fill_nan=fill_nan,
-        series=series,
+        reading=options.reading(series, geometry, assume_ras, fill_nan),
         keep_probabilities=save_probabilities,
     )
     loaded = load_bundle(bundle)

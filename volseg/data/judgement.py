@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,16 @@ class Judgement:
         return asdict(self)
 
 
-def judge(case: Case, declared: Labels | None = None) -> Judgement:
-    """Read a case whole and hold its parts against each other."""
+def judge(case: Case, declared: Labels | None = None, reading: Mapping[str, Any] | None = None) -> Judgement:
+    """Read a case whole and hold its parts against each other.
+
+    Args:
+        case: the case.
+        declared: what its labels may be.
+        reading: options of :func:`volseg.io.read_volume` for its images.
+    """
     try:
-        channels = [read_volume(path, frame=case.frame) for path in case.images]
+        channels = [read_volume(path, frame=case.frame, **(reading or {})) for path in case.images]
         first = channels[0]
         for path, channel in zip(case.images[1:], channels[1:], strict=True):
             first.grid.require_same(channel.grid, where=path, what=f"this channel and {case.images[0].name}")
@@ -57,9 +64,15 @@ def judge(case: Case, declared: Labels | None = None) -> Judgement:
     return Judgement(case.name, grid.shape, grid.spacing, grid.axcodes, values, notes)
 
 
-def judge_all(cases: Sequence[Case], declared: Labels | None = None, *, processes: int = 2) -> Iterator[Judgement]:
+def judge_all(
+    cases: Sequence[Case],
+    declared: Labels | None = None,
+    *,
+    reading: Mapping[str, Any] | None = None,
+    processes: int = 2,
+) -> Iterator[Judgement]:
     """Judge cases in processes of their own, in order; one that kills its process costs only itself."""
-    return each_apart(partial(judge, declared=declared), cases, processes=processes, lost=_lost)
+    return each_apart(partial(judge, declared=declared, reading=reading), cases, processes=processes, lost=_lost)
 
 
 def _lost(case: Case) -> Judgement:

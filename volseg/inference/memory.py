@@ -7,7 +7,6 @@ and adds up what is alive at each moment. It needs no formula that could drift f
 from __future__ import annotations
 
 import os
-import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from volseg.errors import UsageError
-
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+from volseg.recipe import units
 
 
 def parse_bytes(text: str | int) -> int:
@@ -30,11 +27,13 @@ def parse_bytes(text: str | int) -> int:
     >>> parse_bytes("2GiB"), parse_bytes("500 MB"), parse_bytes(4096)
     (2147483648, 500000000, 4096)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(text))
-    unit = _UNITS.get(found[2].lower()) if found else None
-    if found is None or unit is None or float(found[1]) == 0:
+    try:
+        size = text if isinstance(text, int) else units.parse_bytes(text)
+    except ValueError:
+        size = 0
+    if size < 1:
         raise UsageError(f"{text!r} is no amount of memory", mend="write 2GiB or 1500MB")
-    return int(float(found[1]) * unit)
+    return size
 
 
 def format_bytes(count: float) -> str:

@@ -34,7 +34,7 @@ class Request:
         again: ``resume`` leaves finished cases, ``overwrite`` does every case anew, ``refuse`` stops where there are
             results already.
         part: which part of the cases, of how many.
-        geometry: as in :func:`volseg.io.read_volume`, and so are the next three.
+        reading: options of :func:`volseg.io.read_volume`.
         keep_probabilities: whether probabilities are written too.
     """
 
@@ -44,10 +44,7 @@ class Request:
     frames: int | Literal["all"] | None = None
     again: Literal["resume", "overwrite", "refuse"] = "resume"
     part: tuple[int, int] = (0, 1)
-    geometry: Literal["sform", "qform"] | None = None
-    assume_ras: bool = False
-    fill_nan: float | None = None
-    series: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
     keep_probabilities: bool = False
 
     def __post_init__(self) -> None:
@@ -58,16 +55,6 @@ class Request:
             raise UsageError(f"part {index} of {count} does not exist", mend="parts count from 0")
         if self.keep_probabilities and self.format not in ("nii.gz", "nii"):
             raise UsageError("probabilities are written to NIfTI only", mend="--format nii.gz")
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """The options for reading a case."""
-        return {
-            "geometry": self.geometry,
-            "assume_ras": self.assume_ras,
-            "fill_nan": self.fill_nan,
-            "series": self.series,
-        }
 
 
 @dataclass(frozen=True)
