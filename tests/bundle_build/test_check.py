@@ -1,0 +1,161 @@
+"""Checking bundles: good ones pass, and whatever is damaged, stale or missing is named in a line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from volseg.bundle.build import SAFETENSORS, STATE, build_bundle
+from volseg.bundle.check import check_bundle, monai_findings
+from volseg.bundle.packing import pack_bundle
+from volseg.recipe import Recipe, load_recipe
+
+_COMMITTED = sorted(folder for folder in (Path(__file__).parents[2] / "bundles").iterdir() if folder.is_dir())
+_STALE = "not what the recipe renders; build the bundle anew"
+
+
+def _remove(name: str) -> Callable[[Path], None]:
+    return lambda bundle: (bundle / name).unlink()
+
+
+def _add_key(name: str, key: str, value: Any) -> Callable[[Path], None]:
+    def spoil(bundle: Path) -> None:
+        config = json.loads((bundle / name).read_text())
+        config[key] = value
+        (bundle / name).write_text(json.dumps(config))
+
+    return spoil
+
+
+def _other_weights(bundle: Path) -> None:
+    weights = load_file(bundle / SAFETENSORS)
+    save_file({name: value + 1 for name, value in weights.items()}, bundle / SAFETENSORS)
+
+
+def _full_precision(bundle: Path) -> None:
+    weights = {name: value.float() for name, value in load_file(bundle / SAFETENSORS).items()}
+    save_file(weights, bundle / SAFETENSORS)
+
+
+def _missing_tensor(bundle: Path) -> None:
+    weights = load_file(bundle / SAFETENSORS)
+    del weights["head.weight"]
+    save_file(weights, bundle / SAFETENSORS)
+
+
+def _other_recipe(bundle: Path) -> None:
+    file = bundle / "configs" / "recipe.yaml"
+    file.write_text(file.read_text().replace("epochs: 1", "epochs: 2"))
+
+
+def test_good(trained: Path, tmp_path: Path) -> None:
+    """A bundle as it was built has nothing wrong, in its folder and packed."""
+    assert check_bundle(trained) == []
+    pack_bundle(trained, tmp_path / "tiny.zip")
+    assert check_bundle(tmp_path / "tiny.zip") == []
+
+
+def test_untrained(untrained: Path) -> None:
+    """A bundle without weights is only good where it was said that it has none."""
+    assert check_bundle(untrained, trained=False) == []
+    said = check_bundle(untrained)
+    assert said == [f"{name}: missing; build the bundle with --weights" for name in (SAFETENSORS, STATE)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", _COMMITTED, ids=lambda folder: folder.name)
+def test_committed(folder: Path) -> None:
+    """Every committed bundle passes, MONAI's own checks among them."""
+    assert check_bundle(folder, trained=(folder / SAFETENSORS).exists()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (_remove("LICENSE"), "LICENSE: missing"),
+        (_remove("docs/README.md"), "docs/README.md: missing"),
+        (_remove("configs/metadata.json"), "configs/metadata.json: missing"),
+        (_remove("configs/recipe.yaml"), "configs/recipe.yaml: missing; volseg bundle build writes it"),
+        (_remove("configs/overlays/smoke.json"), "configs/overlays/smoke.json: missing"),
+        (_remove(STATE), f"{STATE}: missing; build the bundle with --weights"),
+        (_add_key("configs/train.json", "epochs", 3), f"configs/train.json: {_STALE}"),
+        (_add_key("configs/metadata.json", "version", 1), "configs/metadata.json: version is no text"),
+        (_add_key("configs/metadata.json", "task", "x"), f"configs/metadata.json: {_STALE}"),
+        (_other_weights, f"{STATE}: not the weights in {SAFETENSORS}; build the bundle anew"),
+        (_full_precision, f"{SAFETENSORS}: "),
+        (_missing_tensor, f"{SAFETENSORS}: these weights are not of this network: 1 missing (head.weight)"),
+        (_other_recipe, f"configs/train.json: {_STALE}"),
+    ],
+)
+def test_bad(spoil: Callable[[Path], None], line: str, trained: Path, tmp_path: Path) -> None:
+    """What is wrong with a bundle is a line of its own."""
+    bundle = tmp_path / "tiny"
+    shutil.copytree(trained, bundle)
+    spoil(bundle)
+    assert [one for one in check_bundle(bundle) if one.startswith(line)]
+
+
+def test_nothing_is_executed(trained: Path, tmp_path: Path) -> None:
+    """A configuration that would execute something is a finding, and does not execute."""
+    bundle, mark = tmp_path / "tiny", tmp_path / "executed"
+    shutil.copytree(trained, bundle)
+    _add_key("configs/inference.json", "initialize", [f"$open({str(mark)!r}, 'w').close()"])(bundle)
+    found = check_bundle(bundle)
+    assert f"configs/inference.json: {_STALE}" in found
+    assert not mark.exists()
+
+
+def test_unpickles_nothing(trained: Path, tmp_path: Path) -> None:
+    """A file of weights that would execute something when it is unpickled is a finding."""
+    bundle = tmp_path / "tiny"
+    shutil.copytree(trained, bundle)
+    torch.save({"head.weight": shutil.rmtree}, bundle / STATE)
+    assert any(line.startswith(f"{STATE}: is no file of weights") for line in check_bundle(bundle))
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    """A folder that is none, and one that is empty, are told."""
+    assert check_bundle(tmp_path / "nowhere") == [f"{tmp_path / 'nowhere'}: no such file or folder"]
+    assert check_bundle(tmp_path) == ["configs/recipe.yaml: missing; volseg bundle build writes it"]
+
+
+def test_monai_objects(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What MONAI's own checks object to is a finding."""
+    import volseg.bundle.configs as configs
+
+    made = configs.inference_config
+
+    def without_inferer(recipe: Recipe) -> dict[str, Any]:
+        return {key: value for key, value in made(recipe).items() if key not in ("inferer", "evaluator")}
+
+    monkeypatch.setattr(configs, "inference_config", without_inferer)
+    found = monai_findings(tiny)
+    assert [line for line in found if line.startswith("configs/inference.json: ") and "evaluator" in line]
+
+
+@pytest.mark.slow
+def test_verb(trained: Path, untrained: Path, tmp_path: Path, volseg: Callable[..., Any]) -> None:
+    """The verb prints a line for each finding and exits with 1; good bundles are counted."""
+    done = volseg("bundle", "check", trained, untrained)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{untrained}: {name}: missing; build the bundle with --weights" for name in (SAFETENSORS, STATE)
+    ]
+    assert done.stderr.splitlines()[-1] == "1 of 2 bundles are good"
+    recipe = trained / "configs" / "recipe.yaml"
+    done = volseg("bundle", "build", recipe, "-o", tmp_path / "b", "-w", trained / SAFETENSORS)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'b'}\n")
+    assert (tmp_path / "b" / "manifest.json").read_bytes() == (trained / "manifest.json").read_bytes()
+
+
+def test_build_from_bundle(trained: Path, tmp_path: Path) -> None:
+    """A bundle's recipe and weights are enough to build it again."""
+    again = build_bundle(load_recipe(trained / "configs/recipe.yaml"), tmp_path / "b", weights=trained / STATE)
+    assert (again / "manifest.json").read_bytes() == (trained / "manifest.json").read_bytes()
