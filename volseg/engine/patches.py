@@ -104,7 +104,10 @@ class PatchDataset(Dataset[dict[str, Any]]):
             shape, spacing, centre = shape[:-1], spacing[:-1], None if centre is None else centre[:-1]
         start = start_of(self.patch, self.lost, shape, centre, random)
         motion = self.motions.draw(random, self.patch, spacing)
-        result = {key: self._take(key, tensor, start, motion, spacing) for key, tensor in tensors.items()}
+        mapping = None
+        if not motion.is_rigid_on_the_grid:
+            mapping = motion.coordinate_map(self.patch, spacing).then(moved(start))
+        result = {key: self._take(key, tensor, start, motion, mapping) for key, tensor in tensors.items()}
         return {**result, "case": case.name, "epoch": draw.epoch, "slot": draw.slot}
 
     def _centre(
@@ -118,12 +121,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return tuple(int(i) for i in np.unravel_index(flat, shape))
 
     def _take(
-        self, key: str, tensor: Tensor, start: tuple[int, ...], motion: Motion, spacing: tuple[float, ...]
+        self, key: str, tensor: Tensor, start: tuple[int, ...], motion: Motion, mapping: CoordinateMap | None
     ) -> Tensor:
-        if motion.is_rigid_on_the_grid:
+        if mapping is None:
             stop = tuple(a + n for a, n in zip(start, self.patch, strict=True))
             return motion.apply(read_mirrored(tensor, Box(start, stop))).clone()
-        mapping = motion.coordinate_map(self.patch, spacing).then(moved(start))
         tensor, mapping = narrowed(tensor, mapping, self.patch, self.modes[key])
         return warp(tensor, mapping, mode=self.modes[key], padding=self.outside, shape=self.patch)
 
