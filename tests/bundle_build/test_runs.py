@@ -186,8 +186,8 @@ def test_thin_volumes(untrained: Path, cohort: Path, tmp_path: Path, run_bundle:
         (
             "training",
             "train",
-            ["--data_dir", "{cohort}", "--output_dir", "{out}", "--bundle_root", "."],
-            "error: {empty}: is no bundle (no configs/recipe.yaml); add --bundle_root FOLDER",
+            ["--data_dir", "{cohort}", "--output_dir", "{out}", "--bundle_root", "{same}"],
+            "error: {same}: is no bundle (no configs/recipe.yaml); add --bundle_root FOLDER",
         ),
         (
             "training",

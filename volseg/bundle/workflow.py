@@ -47,21 +47,29 @@ def begin(config: str, bundle_root: str, metadata: Mapping[str, Any] | None = No
     tell_in_a_line()
     require_packages(metadata or {})
     parser, workflow = _running()
-    root = Path(bundle_root).absolute()
-    written = root / "configs" / "recipe.yaml"
-    if not written.is_file():
-        raise BundleError("is no bundle (no configs/recipe.yaml)", where=root, mend="add --bundle_root FOLDER")
-    if workflow is not None and workflow.config_root_path.name == "configs":
-        meant = workflow.config_root_path.absolute().parent
-        if meant.resolve() != root.resolve():
-            raise UsageError(
-                f"the configuration is of {meant}, and bundle_root is {root}", mend=f"add --bundle_root {meant}"
-            )
-    recipe = load_recipe(written)
+    root = _root(bundle_root, workflow)
+    recipe = load_recipe(root / "configs" / "recipe.yaml")
     if parser is None:
         return recipe
-    given = parser.get()
-    return effective_recipe(recipe, given, config)
+    # absolute from here on, whatever the working directory; ids that stand on it are resolved after this step
+    parser.ref_resolver.resolved_content["bundle_root"] = str(root)
+    return effective_recipe(recipe, parser.get(), config)
+
+
+def _root(given: str, workflow: ConfigWorkflow | None) -> Path:
+    """The bundle's folder: what was given, or where the configuration lies if nothing was."""
+    root, meant = Path(given).absolute(), None
+    if workflow is not None and workflow.config_root_path.name == "configs":
+        meant = workflow.config_root_path.absolute().parent
+        if given == ".":
+            return meant
+    if not (root / "configs" / "recipe.yaml").is_file():
+        raise BundleError("is no bundle (no configs/recipe.yaml)", where=root, mend="add --bundle_root FOLDER")
+    if meant is not None and meant.resolve() != root.resolve():
+        raise UsageError(
+            f"the configuration is of {meant}, and bundle_root is {root}", mend=f"add --bundle_root {meant}"
+        )
+    return root
 
 
 def effective_recipe(recipe: Recipe, given: Mapping[str, Any], config: str) -> Recipe:
