@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-with warnings.catch_warnings():
-    # ignite reaches torch.distributed.optim, which decorates functions with what torch itself deprecates
-    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
-    import ignite.engine  # noqa: F401
 
 from volseg.data.phantom import write_cohort
 from volseg.recipe import Recipe
