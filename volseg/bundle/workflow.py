@@ -58,9 +58,10 @@ def begin(config: str, bundle_root: str, metadata: Mapping[str, Any] | None = No
 
 def _root(given: str, workflow: ConfigWorkflow | None) -> Path:
     """The bundle's folder: what was given, or where the configuration lies if nothing was."""
-    root, meant = Path(given).absolute(), None
+    root = Path(given).absolute()
+    meant: Path | None = None
     if workflow is not None and workflow.config_root_path.name == "configs":
-        meant = workflow.config_root_path.absolute().parent
+        meant = Path(workflow.config_root_path).absolute().parent
         if given == ".":
             return meant
     if not (root / "configs" / "recipe.yaml").is_file():
