@@ -41,7 +41,7 @@ def test_it_learns_hearts(tmp_path: Path) -> None:
             "network": {"spatial_dims": 2, "channels": [8, 16, 32]},
             "augmentation": {"intensity": None, "spatial": {"rotation": 15}},
             "optimiser": {"kind": "adamw", "lr": 0.01, "schedule": "cosine", "ema": 0.9},
-            "training": {"patch": [48, 48], "batch": 8, "epochs": 3, "steps_per_epoch": 25, "validate_every": 3},
+            "training": {"patch": [48, 48], "batch": 8, "epochs": 8, "steps_per_epoch": 25, "validate_every": 8},
             "folds.number": 3,
         }
         | {"training.precision": "float32", "training.channels_last": True}

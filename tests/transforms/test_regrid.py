@@ -25,7 +25,11 @@ def test_linear_enlarging_is_torchs_trilinear(old: tuple[int, ...], more: tuple[
     torch.testing.assert_close(regrid(x, new), expected, atol=1e-12, rtol=0)
 
 
-@given(old=st.tuples(sizes, sizes), new=st.tuples(sizes, sizes), mode=st.sampled_from(["bilinear", "bicubic"]))
+# of an image of one column torch's antialiased resize makes the first row twice
+wide = st.integers(2, 40)
+
+
+@given(old=st.tuples(wide, wide), new=st.tuples(wide, wide), mode=st.sampled_from(["bilinear", "bicubic"]))
 def test_shrinking_is_torchs_antialiased_resize(old: tuple[int, int], new: tuple[int, int], mode: str) -> None:
     """In 2-D, with its widened kernel, the result is torch's antialiased bilinear and bicubic."""
     if mode == "bilinear" and any(b > a for a, b in zip(old, new, strict=True)):
