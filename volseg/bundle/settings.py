@@ -41,6 +41,16 @@ _SECTIONS = {"network_def": "network", "optimizer": "optimiser"}
 _DERIVED = {"_target_", "_mode_", "network", "in_channels", "out_channels"}
 
 
+def said(value: Any) -> Any:
+    """What a person means who types JSON's words on MONAI's command line, which takes them for text.
+
+    >>> said("false"), said("null"), said("bf16"), said(3)
+    (False, None, 'bf16', 3)
+    """
+    words = {"true": True, "false": False, "null": None, "none": None}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The settings of a recipe."""
     data = recipe.to_dict()
@@ -62,12 +72,13 @@ def changes_of(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     {'training.epochs': 3}
     """
     before, data = settings_of(recipe), recipe.to_dict()
-    changes = {SETTINGS[name]: config[name] for name in SETTINGS if name in config and config[name] != before[name]}
+    given = {name: said(config[name]) for name in SETTINGS if name in config}
+    changes = {SETTINGS[name]: value for name, value in given.items() if value != before[name]}
     for name, section in _SECTIONS.items():
         component = config.get(name)
         if not isinstance(component, Mapping):
             continue
-        given = {key: value for key, value in component.items() if key not in _DERIVED}
+        given = {key: said(value) for key, value in component.items() if key not in _DERIVED}
         if name == "network_def":
             given["kind"] = str(component.get("_target_", "")).rsplit(".", 1)[-1].lower()
         known = data[section]
@@ -78,5 +89,5 @@ def changes_of(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     trainer = config.get("train", {}).get("trainer", {}) if isinstance(config.get("train"), Mapping) else {}
     epochs = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None
     if epochs is not None and epochs != "@epochs":
-        changes["training.epochs"] = epochs
+        changes["training.epochs"] = said(epochs)
     return changes

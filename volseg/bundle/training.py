@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from volseg.bundle.finished import leave_bundle
+from volseg.bundle.settings import said
 from volseg.data.caching import NoCache
 from volseg.data.cohort import Case, find_cases
 from volseg.data.content import contents_of
@@ -120,9 +121,9 @@ class Training:
         self.data_dir = data_dir
         self.output_dir = output_dir
         self.fold = fold
-        self.resume = resume
+        self.resume = _flag(resume, "resume")
         self.device = str(device)
-        self.deterministic = deterministic
+        self.deterministic = _flag(deterministic, "deterministic")
         #: how it went, once it has run
         self.result: TrainingResult | None = None
 
@@ -176,6 +177,13 @@ def tell(event: Event) -> None:
         _log.warning("%s", event["text"])
     elif event["event"] == "start":
         _log.info("%s, %s", event["device"], event["arithmetic"])
+
+
+def _flag(value: Any, setting: str) -> bool:
+    meant = said(value)
+    if not isinstance(meant, bool):
+        raise UsageError(f"--{setting} is true or false, not {value!r}")
+    return meant
 
 
 def named(folder: str | None, setting: str) -> Path:

@@ -18,7 +18,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from volseg.bundle.configs import RUN_TIME, config_named
 from volseg.bundle.packages import require_packages
-from volseg.bundle.settings import changes_of
+from volseg.bundle.settings import changes_of, said
 from volseg.errors import BundleError, UsageError, VolsegError, nearest
 from volseg.recipe import Recipe, load_recipe
 
@@ -223,6 +223,7 @@ def _difference(given: Any, wanted: Any, at: str) -> str | None:
     if isinstance(given, list) and isinstance(wanted, list) and len(given) == len(wanted):
         pairs = enumerate(zip(given, wanted, strict=True))
         return next((d for i, (g, w) in pairs if (d := _difference(g, w, f"{at}#{i}")) is not None), None)
+    given = said(given)
     return None if (type(given) is type(wanted) and given == wanted) or _equal_numbers(given, wanted) else at
 
 
