@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: all env test test-fast check format docs clean
+.PHONY: all env test test-fast check format docs bundles clean
 all: check test docs
 
 env: $(READY)
@@ -36,6 +36,10 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# every shipped bundle rendered anew from its recipe; weights and results already in a folder stay
+bundles: $(READY)
+	for bundle in bundles/*/; do name=$$(basename $$bundle); $(BIN)/volseg bundle build configs/$$name.yaml -o bundles/$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
