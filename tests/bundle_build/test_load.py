@@ -142,12 +142,12 @@ def test_what_a_caller_may_choose(trained: Path) -> None:
     bundle = load_bundle(trained)
     assert len(bundle.turns) == 2
     assert len(bundle.predictor(device="cpu").members) == 2
-    chosen = bundle.predictor(device="cpu", turns=[], max_memory="1GiB", tile=[16, 16, 4], precision="bfloat16")
+    chosen = bundle.predictor(device="cpu", turns=[], max_memory="1GiB", tile=[16, 16, 4], precision="bf16")
     assert (len(chosen.members), chosen.max_memory, chosen.tile, chosen.precision) == (
         1,
         2**30,
         [16, 16, 4],
-        "bfloat16",
+        "bf16",
     )
 
 

@@ -40,7 +40,7 @@ def test_order_is_kept_and_a_bad_case_is_one_among_many(folder: Path) -> None:
     assert [j.good for j in found] == [True, False, True, True]
 
 
-def dying(case: Case, *, declared: object) -> judgement.Judgement:
+def dying(case: Case, **asked: object) -> judgement.Judgement:
     import os
 
     if case.name == "c1":

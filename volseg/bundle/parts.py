@@ -11,13 +11,6 @@ from volseg.recipe import Recipe
 from volseg.transforms.regrid import Order
 
 _ORDERS: Mapping[int, Order] = {0: "nearest", 1: "linear", 3: "cubic"}
-# inference computes alike everywhere unless a recipe says otherwise: a mask should not depend on what a probe finds
-_PRECISIONS: Mapping[str, Precision] = {
-    "auto": "float32",
-    "float32": "float32",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-}
 # not installed is the one mistake that volseg itself cannot tell
 _INSTALLED = (
     "$__import__('sys').exit('error: this bundle needs volseg; pip install volseg') "
@@ -105,5 +98,5 @@ def order(recipe: Recipe) -> Order:
 
 def precision(recipe: Recipe, device: Literal["cpu", "cuda"] | str = "cuda") -> Precision:
     """The arithmetic of inference; half precision needs a GPU."""
-    chosen = _PRECISIONS[recipe.inference.precision]
-    return "float32" if chosen == "float16" and device == "cpu" else chosen
+    chosen = recipe.inference.precision
+    return "float32" if chosen == "fp16" and device == "cpu" else chosen

@@ -344,4 +344,4 @@ def _device(network: nn.Module) -> Any:
 
 def _possible(precision: Any, device: Any) -> Any:
     """Half precision is a GPU's: elsewhere the same network computes in single."""
-    return "float32" if precision == "float16" and device.type == "cpu" else precision
+    return "float32" if precision == "fp16" and device.type == "cpu" else precision

@@ -41,7 +41,6 @@ from volseg.inference.allocator import keep_large_blocks
 from volseg.io.atomic import write_json
 from volseg.recipe import Recipe
 
-_PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _DRAWN = 3  # validation cases whose pictures are drawn
 
 
@@ -373,15 +372,14 @@ class _Training:
         if not cases:
             return None, None
         recipe = self.recipe
-        wanted = recipe.inference.precision
-        precision = self.choice.precision if wanted == "auto" else wanted
+        precision = recipe.inference.precision
         if precision == "fp16" and self.place.device.type != "cuda":
             precision = "float32"
         judge = JudgeCase(
             build(compose.decision_part(recipe)),
             recipe.labels,
             order={0: "nearest", 1: "linear", 3: "cubic"}[recipe.inference.resampling_order],  # type: ignore[arg-type]
-            precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+            precision=precision,
             max_memory=recipe.inference.max_memory,
             stop=self.stop,
         )

@@ -47,7 +47,7 @@ class OverlapTileInferer(Inferer):  # type: ignore[misc]
             max_memory: the peak above the loaded model, the input and the result: ``"2GiB"``, or bytes.
             tile: the size of tiles (for volseg's U-Nets of slabs), instead of what the memory suggests.
             blend: MONAI's overlapping Gaussian windows instead: approximate, for networks that see everything.
-            precision: ``bfloat16`` or ``float16`` compute faster where the device does.
+            precision: ``bf16`` or ``fp16`` compute faster where the device does.
             margin: how far the network sees; with ``stride``, for a network from elsewhere.
             stride: the product of its poolings.
             padding: ``valid`` if it loses its margin on each side.

@@ -24,9 +24,9 @@ from volseg.shapes import NetworkShape
 
 _log = getLogger(__name__)
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bf16", "fp16"]
 Network = Callable[[Tensor], Tensor]
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # slices of a 2-D network that pass together: as many as have about this many pixels
 _PIXELS = 600_000
 _WINDOW = 96

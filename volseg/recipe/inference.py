@@ -8,7 +8,7 @@ from pydantic import Field
 
 from volseg.recipe.kinds import Bytes, Size, Whole
 from volseg.recipe.section import Section
-from volseg.recipe.training import Precision
+from volseg.recipe.training import Arithmetic
 
 
 class Inference(Section):
@@ -29,8 +29,8 @@ class Inference(Section):
     tta: Literal["flips", "flips+rotations"] | None = Field(
         None, description="averaging over mirrored and turned copies, within augmentation.flips and right_angles"
     )
-    precision: Precision = Field(
-        "auto", description="of the network's arithmetic; 'auto' is what a probe finds fastest of float32 and bf16"
+    precision: Arithmetic = Field(
+        "float32", description="of the network's arithmetic; fp16 needs a GPU, elsewhere it is float32"
     )
     resampling_order: Annotated[Literal[0, 1, 3], Whole] = Field(
         1, description="the way back to the image's grid: 0 labels by nearest, 1 linear and 3 cubic by probabilities"

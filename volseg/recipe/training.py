@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from volseg.recipe.kinds import Count, Says, Seconds, Seed, Share, Size
 from volseg.recipe.section import Section
 
-Precision = Literal["auto", "float32", "bf16", "fp16"]
+Arithmetic = Literal["float32", "bf16", "fp16"]
 
 
 def _form(value: object) -> str:
@@ -24,7 +24,7 @@ class Training(Section):
     epochs: Count = Field(100, description="epochs")
     steps_per_epoch: Count | None = Field(None, description="batches per epoch; none is one patch of every case")
     foreground: Share = Field(0.33, description="share of the patches that are centred on a structure")
-    precision: Precision = Field(
+    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
         "auto", description="of the network's arithmetic; 'auto' is what a probe finds fastest of float32 and bf16"
     )
     channels_last: Annotated[
