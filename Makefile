@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt pip
 	# torch first and alone: what follows then finds its version installed and takes no other build
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable ".[test,dev,docs,peers,dicom-codecs]"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable ".[test,dev,docs,peers,dicom-codecs,signing]"
 	touch $@
 
 test: $(READY)
