@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from volseg.bundle.weights import as_safetensors, as_state_dict, load_into, parse_safetensors, read_weights
+from volseg.bundle.state_dict import as_state_dict, read_weights
+from volseg.bundle.weights import as_safetensors, load_into, parse_safetensors
 from volseg.errors import BundleError
 
 

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_config
 from volseg.bundle.packages import require_packages
-from volseg.bundle.weights import read_weights
+from volseg.bundle.state_dict import read_weights
 from volseg.bundle.workflow import begin, cause_of, effective_recipe
 from volseg.errors import BundleError, RecipeError, UsageError, VolsegError
 from volseg.recipe import Recipe

@@ -17,7 +17,8 @@ from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_confi
 from volseg.bundle.licences import data_licence, weights_licence
 from volseg.bundle.manifest import MANIFEST, make_manifest
 from volseg.bundle.metadata import bundle_name, metadata
-from volseg.bundle.weights import as_safetensors, as_state_dict, halved, load_into, read_weights
+from volseg.bundle.state_dict import as_state_dict, read_weights
+from volseg.bundle.weights import as_safetensors, halved, load_into
 from volseg.bundle.zip_records import Problem
 from volseg.engine import compose
 from volseg.errors import BundleError

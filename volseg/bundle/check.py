@@ -25,7 +25,8 @@ from volseg.bundle.json_text import read_json
 from volseg.bundle.limits import GIB
 from volseg.bundle.manifest import MANIFEST, METADATA, RECIPE, check_files
 from volseg.bundle.metadata import metadata_problems
-from volseg.bundle.weights import LARGEST, load_into, parse_safetensors, parse_state_dict
+from volseg.bundle.state_dict import parse_state_dict
+from volseg.bundle.weights import LARGEST, load_into, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError, VolsegError
 from volseg.recipe import Recipe

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from volseg.bundle.sharing import first, gathered, join, leave
-from volseg.bundle.weights import load_into, read_weights
+from volseg.bundle.state_dict import read_weights
+from volseg.bundle.weights import load_into
 from volseg.data.cohort import Case, Cohort, find_cases
 from volseg.data.cohort.outputs import output_name
 from volseg.data.folds import make_folds
