@@ -17,8 +17,10 @@ from volseg.geometry import Grid
 from volseg.inference.memory import parse_bytes
 from volseg.inference.pieces import Precision, stream_logits
 from volseg.inference.postprocessing import Steps, postprocess
+from volseg.inference.signs import Signs
 from volseg.inference.stream import Decided, Decision, Piece, decide
-from volseg.inference.tta import Turn, averaged, turned
+from volseg.inference.tta import Turn, averaged, turned, watched
+from volseg.inference.windows import Windows
 from volseg.io.volume import Volume
 from volseg.labels import Labels
 from volseg.transforms.preparation import Preparation, Prepared
@@ -78,6 +80,7 @@ class Predictor:
         self.labels = labels
         self.order: Order = order
         self.steps = dict(steps or {})
+        self.networks, self.turns = len(networks), len(turns) or 1
         self.members = [turned(network, turn) for network in networks for turn in turns] or list(networks)
         self.of_logits = decision
         self.decision = decision if len(self.members) == 1 else replace(decision, given="probabilities")
@@ -91,10 +94,14 @@ class Predictor:
         """What the networks see of a case."""
         return self.preparation.image(channels)
 
-    def decide(self, prepared: Prepared, *, keep_probabilities: bool = False) -> Decided:
+    def signs(self) -> Signs:
+        """An empty count of signs, for :meth:`decide` to fill."""
+        return Signs(self.of_logits, self.labels, self.networks, self.turns)
+
+    def decide(self, prepared: Prepared, *, keep_probabilities: bool = False, signs: Signs | None = None) -> Decided:
         """The labels on the image's grid, its axes still turned as the networks see them."""
         return decide(
-            self._pieces(prepared),
+            self._pieces(prepared, signs),
             prepared.grid.shape,
             self.decision,
             onto=prepared.turn.target.shape,
@@ -126,7 +133,7 @@ class Predictor:
         seconds = {"prepare": ready - started, "network": done - ready, "finish": perf_counter() - done}
         return Prediction(prediction.labels, prediction.grid, prediction.probabilities, seconds)
 
-    def _pieces(self, prepared: Prepared) -> Iterator[Piece]:
+    def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
         streams = [
             stream_logits(
                 prepared.image,
@@ -138,4 +145,7 @@ class Predictor:
             )
             for member in self.members
         ]
-        return streams[0] if len(streams) == 1 else averaged(streams, self.of_logits)
+        see = None if signs is None else signs.see
+        if len(streams) > 1:
+            return averaged(streams, self.of_logits, see)
+        return streams[0] if see is None else watched(streams[0], self.of_logits, see)

@@ -7,7 +7,7 @@ turned copies of the network, and all of them pass over the volume together, pie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -101,15 +101,34 @@ def turned(network: nn.Module, turn: Turn) -> nn.Module:
     return copy
 
 
-def averaged(streams: Sequence[Iterable[Piece]], decision: Decision) -> Iterator[Piece]:
-    """The mean probability of several predictions that pass over the volume in the same pieces."""
-    for (box, first), *others in zip(*streams, strict=True):
-        total = decision.probabilities(first.float())
-        for where, channels in others:
+def averaged(
+    streams: Sequence[Iterable[Piece]], decision: Decision, see: Callable[[int, Tensor], None] | None = None
+) -> Iterator[Piece]:
+    """The mean probability of several predictions that pass over the volume in the same pieces.
+
+    Args:
+        streams: the predictions' pieces.
+        decision: how logits become probabilities.
+        see: called with the number of each prediction and its probabilities in each piece.
+    """
+    for pieces in zip(*streams, strict=True):
+        box, total = pieces[0][0], None
+        for member, (where, channels) in enumerate(pieces):
             if where != box:
                 raise UsageError(f"predictions in different pieces cannot be averaged: {where} is not {box}")
-            total = total + decision.probabilities(channels.float())
+            shares = decision.probabilities(channels.float())
+            if see is not None:
+                see(member, shares)
+            total = shares if total is None else total + shares
+        assert total is not None
         yield box, total / len(streams)
+
+
+def watched(pieces: Iterable[Piece], decision: Decision, see: Callable[[int, Tensor], None]) -> Iterator[Piece]:
+    """The pieces of a single prediction as they are, its probabilities shown on the way."""
+    for box, channels in pieces:
+        see(0, decision.probabilities(channels.float()))
+        yield box, channels
 
 
 class _Turned(nn.Module):
