@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,13 @@ from volseg.bundle.limits import GIB
 from volseg.bundle.parts import order, precision, turns_part
 from volseg.bundle.weights import load_into, parse_safetensors
 from volseg.engine import compose
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError
+from volseg.geometry import Grid
 from volseg.inference.pieces import Precision
-from volseg.inference.predictor import Prediction, Predictor
+from volseg.inference.predictor import Predictor
 from volseg.inference.tta import Turn
-from volseg.io import Volume, read_volume
+from volseg.prediction.images import Image, as_volumes
+from volseg.prediction.segmentation import Segmentation, segment
 from volseg.recipe import Recipe
 from volseg.recipe.layers import Layer
 from volseg.recipe.yaml_text import LARGEST, read_yaml
@@ -104,19 +107,50 @@ class Bundle:
     def _ready(self) -> Predictor:
         return self.predictor()
 
-    def predict(self, image: str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str] | Volume]) -> Prediction:
-        """The mask of one image: a file, a DICOM folder, a volume; for several channels a list of them, in order.
+    def predict(
+        self,
+        image: Image | Sequence[Image],
+        grid: Grid | None = None,
+        *,
+        predictor: Predictor | None = None,
+        keep_probabilities: bool = False,
+        frame: int | None = None,
+        series: str | None = None,
+        geometry: Literal["sform", "qform"] | None = None,
+        assume_ras: bool = False,
+        fill_nan: float | None = None,
+    ) -> Segmentation:
+        """Segment one image, as ``volseg predict`` does.
+
+        Args:
+            image: a file, a DICOM folder, a volume, or an array; for several channels a list of them, in order.
+            grid: where the voxels of arrays are; their axes are those of the grid.
+            predictor: what :meth:`predictor` made, for another device, memory limit or tile; without, the recipe's.
+            keep_probabilities: whether the probability of each channel is wanted too.
+            frame: which frame of a time series, from 0.
+            series: the series instance UID, where a DICOM folder holds several.
+            geometry: which statement of a NIfTI header to trust where they contradict each other.
+            assume_ras: take a file that says nothing about orientation as right-anterior-superior.
+            fill_nan: put this value where voxels are NaN or infinite, instead of refusing the image.
+
+        Returns:
+            The mask on the image's own grid, the structures' volumes, and what is worth a warning.
 
         Raises:
+            VolumeError: if the image cannot be read, cannot be trusted, or is not what the bundle is for.
             UsageError: if the number of channels is another.
         """
-        given = [image] if isinstance(image, str | os.PathLike | Volume) else list(image)
-        if len(given) != self.recipe.in_channels:
-            names = ", ".join(self.recipe.image.channels)
-            raise UsageError(f"{len(given)} images were given; the bundle takes {self.recipe.in_channels} ({names})")
-        low, high = self.recipe.image.allowed_spacing
-        volumes = [one if isinstance(one, Volume) else read_volume(one, spacing_range=(low, high)) for one in given]
-        return self._ready(volumes)
+        volumes = as_volumes(
+            image,
+            grid,
+            self.recipe,
+            frame=frame,
+            fill_nan=fill_nan,
+            series=series,
+            geometry=geometry,
+            assume_ras=assume_ras,
+        )
+        return segment(volumes, predictor or self._ready, self.recipe, keep_probabilities=keep_probabilities)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from volseg.data.cohort import Case, find_cases, output_names
 from volseg.data.content import Content
 from volseg.errors import UsageError, VolsegError, WriteError
+from volseg.io.formats import identify
 from volseg.prediction.summary import Record, read_records, summary_name
 
 ENDINGS = {"nii.gz": ".nii.gz", "nii": ".nii", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm", "png": ".png"}
@@ -36,6 +37,7 @@ class Request:
         part: which part of the cases, of how many.
         reading: options of :func:`volseg.io.read_volume`.
         keep_probabilities: whether probabilities are written too.
+        show_names: whether errors name the folders above input and output too, where people put patients' names.
     """
 
     inputs: Path
@@ -46,6 +48,7 @@ class Request:
     part: tuple[int, int] = (0, 1)
     reading: Mapping[str, Any] = field(default_factory=dict)
     keep_probabilities: bool = False
+    show_names: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in ENDINGS:
@@ -55,6 +58,16 @@ class Request:
             raise UsageError(f"part {index} of {count} does not exist", mend="parts count from 0")
         if self.keep_probabilities and self.format not in ("nii.gz", "nii"):
             raise UsageError("probabilities are written to NIfTI only", mend="--format nii.gz")
+
+    def line(self, error: VolsegError, case: Case) -> str:
+        """An error in one line that names a file by its place below the input or the output folder."""
+        where = case.name if error.where is None else error.where
+        if not self.show_names:
+            for root in (self.inputs, self.output):
+                where = where.removeprefix(f"{root}{os.sep}")
+            if where == str(self.inputs):
+                where = self.inputs.name or case.name
+        return str(type(error)(error.what, where=where, mend=error.mend))
 
 
 @dataclass(frozen=True)
@@ -105,8 +118,9 @@ def plan(request: Request, identity: Mapping[str, Any]) -> Plan:
         _require_apart(case, output)
         try:
             key = _key(case, settings)
+            _require_format(case, request.format)
         except VolsegError as error:
-            failed.append(Record(case.name, "failed", error=str(error)))
+            failed.append(Record(case.name, "failed", error=request.line(error, case)))
             continue
         known = before.get(case.name)
         if request.again == "resume" and known is not None and known.key == key and known.stands(request.output):
@@ -141,6 +155,13 @@ def _require_apart(case: Case, output: Path) -> None:
     for image in case.images:
         if output.exists() and image.exists() and output.samefile(image):
             raise WriteError("the mask would overwrite its image", where=image, mend="choose another output folder")
+
+
+def _require_format(case: Case, form: str) -> None:
+    if form == "dicom-seg" and identify(case.image).kind != "dicom":
+        raise UsageError(
+            "is no DICOM series, and a DICOM-SEG is written beside one", where=case.image, mend="--format nii.gz"
+        )
 
 
 def _key(case: Case, settings: str) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TypeVar
 
-from volseg.errors import VolsegError
-from volseg.inference.predictor import Prediction, Predictor
-from volseg.inference.stream import Decided
-from volseg.io import Volume, read_volume, write_labels, write_volume
-from volseg.labels import Labels
-from volseg.prediction import hints
+from volseg.errors import MemoryLimitError, VolsegError
+from volseg.inference.predictor import Predictor
+from volseg.io import read_volume
 from volseg.prediction.label_tables import write_label_tables
 from volseg.prediction.plan import Job, Plan, Request
-from volseg.prediction.summary import Record, sha256, summary_name, write_summary
+from volseg.prediction.segmentation import Done, Ready, decide, finish, prepare, require_channels
+from volseg.prediction.summary import Record, sha256, summary_name, versions, write_summary
 from volseg.recipe import Recipe
-from volseg.transforms.preparation import Prepared
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,12 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe) -> Iterator[Outcome]:
     """
     records = {record.case: record for record in (*work.finished, *work.failed)}
     total = len(records) + len(work.jobs)
-    about = {"identity": dict(work.identity), "notes": list(work.notes), "labels": recipe.labels.to_dict()}
+    about = {
+        "versions": versions(),
+        "identity": dict(work.identity),
+        "notes": list(work.notes),
+        "labels": recipe.labels.to_dict(),
+    }
     summary = work.request.output / summary_name(work.request.part)
 
     def note(record: Record) -> Outcome:
@@ -66,99 +72,77 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe) -> Iterator[Outcome]:
             yield note(writing.result())
 
 
-def write_mask(path: Path, prediction: Prediction, image: Volume, labels: Labels) -> None:
-    """Write a mask in the format its name says, and its probabilities beside it where there are some."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name.endswith(".dcm"):
-        from volseg.io.dicom_seg import write_dicom_seg
-
-        write_dicom_seg(path, prediction.labels, image, labels)
-    else:
-        write_labels(path, prediction.labels, prediction.grid, labels, like=image)
-    if prediction.probabilities is not None:
-        ending = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
-        beside = path.with_name(path.name.removesuffix(ending) + "_probabilities" + ending)
-        channels_last = prediction.probabilities.transpose(*range(1, prediction.grid.ndim + 1), 0)
-        write_volume(beside, channels_last, prediction.grid, like=image)
-
-
 @dataclass(frozen=True, eq=False)
-class _Ready:
-    volumes: tuple[Volume, ...]
-    prepared: Prepared
-    hints: tuple[str, ...]
-    seconds: dict[str, float]
+class _Failed:
+    """What one step found wrong; the next ones pass it on."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Decided:
-    ready: _Ready
-    decided: Decided
-    seconds: float
+    record: Record
 
 
 class _Steps:
-    """What is done for a case; a step that is given a failure passes it on."""
+    """What is done for a case, each step in a thread of its own; whatever goes wrong in one is that case's record."""
 
     def __init__(self, request: Request, predictor: Predictor, recipe: Recipe) -> None:
         self.request = request
         self.predictor = predictor
         self.recipe = recipe
 
-    def read(self, job: Job) -> _Ready | Record:
-        started = perf_counter()
-        options = {**self.request.reading, "spacing_range": tuple(self.recipe.image.allowed_spacing)}
-        try:
-            volumes = tuple(read_volume(path, frame=job.case.frame, **options) for path in job.case.images)
-            read = perf_counter()
-            prepared = self.predictor.prepare(volumes)
-        except VolsegError as error:
-            return _failed(job, error)
-        found = tuple(hint for volume in volumes for hint in hints.of_image(volume, self.recipe.image))
-        return _Ready(volumes, prepared, found, {"read": read - started, "prepare": perf_counter() - read})
+    def read(self, job: Job) -> Ready | _Failed:
+        return self._guarded(job, lambda: self._read(job))
 
-    def decide(self, job: Job, ready: _Ready | Record) -> _Decided | Record:
-        if isinstance(ready, Record):
+    def decide(self, job: Job, ready: Ready | _Failed) -> Done | _Failed:
+        if isinstance(ready, _Failed):
             return ready
-        started = perf_counter()
-        try:
-            decided = self.predictor.decide(ready.prepared, keep_probabilities=self.request.keep_probabilities)
-        except VolsegError as error:
-            return _failed(job, error)
-        return _Decided(ready, decided, perf_counter() - started)
+        keep = self.request.keep_probabilities
+        return self._guarded(job, lambda: decide(ready, self.predictor, keep_probabilities=keep))
 
-    def write(self, job: Job, done: _Decided | Record) -> Record:
-        if isinstance(done, Record):
-            return done
+    def write(self, job: Job, done: Done | _Failed) -> Record:
+        if isinstance(done, _Failed):
+            return done.record
+        written = self._guarded(job, lambda: self._write(job, done))
+        return written.record if isinstance(written, _Failed) else written
+
+    def _read(self, job: Job) -> Ready:
         started = perf_counter()
-        path = self.request.output / job.mask
-        ready, labels = done.ready, self.recipe.labels
-        try:
-            prediction = self.predictor.finish(ready.prepared, done.decided)
-            write_mask(path, prediction, ready.volumes[0], labels)
-        except VolsegError as error:
-            return _failed(job, error)
-        grid = prediction.grid
-        seconds = {**ready.seconds, "network": done.seconds, "write": perf_counter() - started}
+        require_channels(len(job.case.images), self.recipe, job.case.name)
+        options = {**self.request.reading, "spacing_range": tuple(self.recipe.image.allowed_spacing)}
+        volumes = [read_volume(path, frame=job.case.frame, **options) for path in job.case.images]
+        seconds = perf_counter() - started
+        ready = prepare(volumes, self.predictor, self.recipe)
+        return replace(ready, seconds={"read": seconds, **ready.seconds})
+
+    def _write(self, job: Job, done: Done) -> Record:
+        found = finish(done, self.predictor, self.recipe)
+        started = perf_counter()
+        path = found.save(self.request.output / job.mask)
+        seconds = {**found.seconds, "write": perf_counter() - started}
         return Record(
             job.case.name,
             "done",
             mask=str(job.mask),
             key=job.key,
             mask_sha256=sha256(path),
-            notes=tuple(note for volume in ready.volumes for note in volume.notes),
-            hints=(*ready.hints, *hints.of_mask(prediction.labels, grid, labels, self.recipe.image.seen)),
-            shape=grid.shape,
-            spacing=grid.spacing,
-            axcodes=grid.axcodes,
-            volumes=hints.volumes(prediction.labels, grid, labels),
+            notes=found.notes,
+            hints=found.hints,
+            shape=found.grid.shape,
+            spacing=found.grid.spacing,
+            axcodes=found.grid.axcodes,
+            volumes=found.volumes,
             seconds={step: round(taken, 4) for step, taken in seconds.items()},
             peak_memory=_peak_memory(),
         )
 
-
-def _failed(job: Job, error: VolsegError) -> Record:
-    return Record(job.case.name, "failed", key=job.key, error=str(error))
+    def _guarded(self, job: Job, step: Callable[[], _T]) -> _T | _Failed:
+        try:
+            return step()
+        except VolsegError as error:
+            told = error
+        except MemoryError:
+            told = MemoryLimitError("does not fit into memory", where=job.case.name, mend="free some, or crop it")
+        except Exception as error:  # whatever it is, the other cases do not suffer for it
+            _log.debug("%s", job.case.name, exc_info=error)
+            told = VolsegError(f"failed with {type(error).__name__}: {error}", where=job.case.name)
+        return _Failed(Record(job.case.name, "failed", key=job.key, error=self.request.line(told, job.case)))
 
 
 def _peak_memory() -> int | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from volseg import __version__
 from volseg.io.atomic import write_text
 
 Verdict = Literal["done", "failed"]
@@ -86,6 +89,12 @@ def write_summary(path: Path, records: Iterable[Record], about: Mapping[str, Any
     cases = [asdict(record) for record in records]
     count = {verdict: sum(case["verdict"] == verdict for case in cases) for verdict in ("done", "failed")}
     write_text(path, json.dumps({**about, **count, "cases": cases}, indent=1, ensure_ascii=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """What was at work: masks may differ in their last voxels between versions of these."""
+    found = {"volseg": __version__, "python": platform.python_version()}
+    return found | {package: version(package) for package in ("torch", "monai", "numpy")}
 
 
 def sha256(path: Path) -> str:
