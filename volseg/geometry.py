@@ -191,6 +191,16 @@ class Grid:
         )
         return self.reshaped(shape)
 
+    def sampled(self, spacing: Sequence[float]) -> Grid:
+        """The grid with another spacing whose first voxel stays; the last lies nearest to where it was.
+
+        >>> Grid.from_spacing((10,), [1.0]).sampled([2.0]).shape
+        (6,)
+        """
+        scale = np.asarray(spacing, dtype=np.float64) / self.spacing
+        shape = [int(np.round((n - 1) / by + 1)) for n, by in zip(self.shape, scale, strict=True)]
+        return Grid(tuple(shape), self.affine @ np.diag([*scale, 1.0]))
+
     def reshaped(self, shape: Sequence[int]) -> Grid:
         """The grid over the same field of view with another number of voxels."""
         ratio = np.asarray(self.shape) / np.asarray(shape)

@@ -22,6 +22,9 @@ Size = tuple[int, ...]
 PerLevel = int | Sequence[int | Sequence[int]]
 """One number for all, or for each level one number or one per axis."""
 
+# further than any axis is long
+_EVERYTHING = 1 << 20
+
 
 @dataclass(frozen=True)
 class AxisShape:
@@ -375,6 +378,24 @@ class FCNShape(NetworkShape):
             reach = self.convs[stage - 1] * (self.kernel_size // 2)
             needed = 2 * needed[0] - reach, 2 * needed[1] + reach
         return needed
+
+
+@dataclass(frozen=True)
+class PaddedShape(NetworkShape):
+    """A network that keeps the size, of which nothing is known but its stride: it may see all of its input.
+
+    >>> PaddedShape((16, 16)).nearest_valid((90, 100))
+    (96, 96)
+    """
+
+    strides: Size
+
+    @cached_property
+    def axes(self) -> tuple[AxisShape, ...]:
+        """One :class:`AxisShape` for each spatial axis."""
+        return tuple(
+            AxisShape(stride, 0, stride, 0, _EVERYTHING, ((_EVERYTHING, _EVERYTHING),)) for stride in self.strides
+        )
 
 
 def per_level(value: PerLevel, levels: int, spatial_dims: int, name: str = "value") -> tuple[Size, ...]:

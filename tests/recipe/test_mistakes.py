@@ -12,6 +12,8 @@ from volseg.errors import RecipeError
 from volseg.recipe import Recipe, load_recipe
 
 # what is laid over the short recipe, and exactly what its author sees
+KINDS = "'unet', 'fcn', 'monai_unet', 'monai_basic_unet', 'monai_dyn_unet' or 'monai_seg_res_net'"
+
 MISTAKES = [
     ("training.epochz: 9", "training.epochz: unknown key; did you mean 'epochs'?"),
     ("training: {batchsize: 9}", "training.batchsize: unknown key; did you mean 'batch'?"),
@@ -68,12 +70,12 @@ MISTAKES = [
         "network.norm: batchnorm",
         "network.norm: expected none, 'batch' or 'instance', not 'batchnorm'; did you mean 'batch'?",
     ),
-    ("network.kind: unett", "network.kind: expected 'unet' or 'fcn', not 'unett'; did you mean 'unet'?"),
-    ("network.kind: 3", "network.kind: expected 'unet' or 'fcn', not 3"),
+    ("network.kind: unett", f"network.kind: expected {KINDS}, not 'unett'; did you mean 'unet'?"),
+    ("network.kind: 3", f"network.kind: expected {KINDS}, not 3"),
     ("network: unet", "network: expected a mapping of keys, not 'unet'; did you mean {kind: unet}?"),
     (
         "network: {kind: fcn, channels: [8, 16]}",
-        "network.channels: unknown key; it belongs to kind 'unet'",
+        "network.channels: unknown key; it belongs to kind 'unet' or 'monai_unet'",
     ),
     ("weight_map: 10", "weight_map: expected none or a mapping of keys, not 10"),
     ("optimiser.lr: -1", "optimiser.lr: expected a number above 0, not -1"),

@@ -71,7 +71,7 @@ def test_the_input_is_left_alone_and_nonsense_refused() -> None:
     assert torch.equal(x, before)
     with pytest.raises(VolumeError, match=r"scan\.nii: no voxel is left"):
         normalise(torch.full((1, 4), 3.0), {"kind": "zscore"}, padding=[3.0], where="scan.nii")
-    with pytest.raises(UsageError, match="zscore, ct, percentile or none"):
+    with pytest.raises(UsageError, match="zscore, ct, percentile, steps or none"):
         normalise(x, {"kind": "minmax"})
 
 

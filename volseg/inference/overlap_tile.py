@@ -14,6 +14,7 @@ from volseg.errors import NonFiniteError, UsageError
 from volseg.inference.pieces import Precision, plain, stream_logits
 from volseg.inference.probing import Reach
 from volseg.inference.tiling import Padding
+from volseg.inference.windows import Windows
 
 
 class OverlapTileInferer(Inferer):  # type: ignore[misc]
@@ -32,7 +33,7 @@ class OverlapTileInferer(Inferer):  # type: ignore[misc]
         self,
         max_memory: str | int | None = None,
         tile: int | Sequence[int] | None = None,
-        blend: bool = False,
+        blend: bool | Windows = False,
         precision: Precision = "float32",
         margin: int | Sequence[int] | None = None,
         stride: int | Sequence[int] | None = None,
@@ -46,7 +47,8 @@ class OverlapTileInferer(Inferer):  # type: ignore[misc]
         Args:
             max_memory: the peak above the loaded model, the input and the result: ``"2GiB"``, or bytes.
             tile: the size of tiles (for volseg's U-Nets of slabs), instead of what the memory suggests.
-            blend: MONAI's overlapping Gaussian windows instead: approximate, for networks that see everything.
+            blend: MONAI's overlapping windows instead, Gaussian ones unless said: approximate, for networks that
+                see everything.
             precision: ``bf16`` or ``fp16`` compute faster where the device does.
             margin: how far the network sees; with ``stride``, for a network from elsewhere.
             stride: the product of its poolings.

@@ -19,6 +19,7 @@ from volseg.inference.memory import parse_bytes
 from volseg.inference.probing import Reach, probe
 from volseg.inference.rowwise import rowwise
 from volseg.inference.tiling import Box
+from volseg.inference.windows import Windows
 from volseg.networks.unet import UNet
 from volseg.shapes import NetworkShape
 
@@ -39,7 +40,7 @@ def stream_logits(
     *,
     max_memory: str | int | None = None,
     tile: int | Sequence[int] | None = None,
-    blend: bool = False,
+    blend: bool | Windows = False,
     precision: Precision = "float32",
     reach: Reach | None = None,
     spatial_dims: int | None = None,
@@ -56,7 +57,7 @@ def stream_logits(
         network: in evaluation mode, on the device it is to run on.
         max_memory: the peak above the loaded model and the input volume, as ``"2GiB"`` or in bytes.
         tile: the size of tiles, or of slabs along the axis they follow, instead of what the memory suggests.
-        blend: MONAI's overlapping Gaussian windows instead of exact pieces; makes full-size logits.
+        blend: MONAI's overlapping windows instead of exact pieces, Gaussian ones unless said; makes full-size logits.
         precision: of the computation; the logits are float32.
         reach: what a network from elsewhere sees; measured where it is not given.
         spatial_dims: of a network from elsewhere, where it is not the volume's.
@@ -88,7 +89,8 @@ def stream_logits(
         if blend or (isinstance(module, UNet) and module.norm == "instance"):
             if not blend:
                 _log.warning("instance norm depends on the whole volume: windows are blended instead of exact pieces")
-            return _blended(images, network, device, sizes, precision)
+            windows = blend if isinstance(blend, Windows) else Windows()
+            return _blended(images, network, device, sizes, precision, windows)
         if isinstance(module, UNet):
             along = axis if axis is not None else _forced_axis(images, sizes)
             rows = None if sizes is None else sizes[along or 0]
@@ -150,12 +152,23 @@ def _by_slices(
 
 
 def _blended(
-    images: Tensor, network: Network, device: torch.device, tile: Sequence[int] | None, precision: Precision
+    images: Tensor,
+    network: Network,
+    device: torch.device,
+    tile: Sequence[int] | None,
+    precision: Precision,
+    windows: Windows,
 ) -> Iterator[tuple[Box, Tensor]]:
     from monai.inferers import SlidingWindowInferer
 
-    window = tuple(tile) if tile is not None else (_WINDOW,) * (images.ndim - 2)
-    inferer = SlidingWindowInferer(roi_size=window, sw_batch_size=1, overlap=0.5, mode="gaussian", sw_device=device)
+    inferer = SlidingWindowInferer(
+        roi_size=tuple(tile) if tile is not None else (_WINDOW,) * (images.ndim - 2),
+        sw_batch_size=1,
+        overlap=windows.overlap,
+        mode=windows.mode,
+        padding_mode=windows.outside,
+        sw_device=device,
+    )
     lower = precision != "float32"
     with torch.inference_mode(), torch.autocast(device.type, _DTYPES[precision] if lower else None, enabled=lower):
         logits = inferer(images, network)

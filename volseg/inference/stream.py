@@ -7,7 +7,7 @@ a few rows at a time; the result is that of doing it on the whole at once, to th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -36,11 +36,13 @@ class Decision:
         kind: ``argmax``: the largest channel wins, the first of equals. ``threshold``: channels may overlap, and each
             voxel takes the value of the last channel above 0 (a probability above one half), or 0.
         given: ``logits``, or ``probabilities`` where several predictions were averaged.
+        interpolated: what is interpolated where the network's grid is not the image's.
     """
 
     values: tuple[int, ...]
     kind: Literal["argmax", "threshold"] = "argmax"
     given: Literal["logits", "probabilities"] = "logits"
+    interpolated: Literal["logits", "probabilities"] = "logits"
     dtype: np.dtype[np.unsignedinteger] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ def decide(
     *,
     onto: Sequence[int] | None = None,
     order: Order = "linear",
+    back: Sequence[float] | None = None,
     keep_probabilities: bool = False,
 ) -> Decided:
     """The labels of an image of ``onto`` voxels from the logits on a grid of ``shape``, the same field of view.
@@ -93,6 +96,7 @@ def decide(
         decision: how channels become labels.
         onto: the image's grid; none is the network's.
         order: how logits are interpolated between the two.
+        back: voxels of the network's grid from one of the image's to the next, where voxels are points.
         keep_probabilities: whether to keep probabilities too, a byte for each channel and voxel.
 
     Raises:
@@ -101,6 +105,11 @@ def decide(
     shape = tuple(shape)
     target = shape if onto is None else tuple(onto)
     interpolated: _Interpolated | None = None
+    pieces = _finite(pieces)
+    if decision.interpolated != decision.given and decision.interpolated == "probabilities" and target != shape:
+        # bound now: the decision changes its name below
+        pieces = ((box, shares(channels)) for shares in (decision.probabilities,) for box, channels in pieces)
+        decision = replace(decision, given="probabilities")
     labels = np.zeros(target, dtype=decision.dtype)
     probabilities = np.zeros((len(decision.values), *target), dtype=np.uint8) if keep_probabilities else None
 
@@ -110,13 +119,13 @@ def decide(
             shares = decision.probabilities(channels).mul(255).round_().to(torch.uint8)
             probabilities[(slice(None), *where)] = shares.cpu().numpy()
 
-    for axis, start, rows in _layers(_finite(pieces), shape):
+    for axis, start, rows in _layers(pieces, shape):
         if target == shape:
             for first, channels in _chunks(rows, axis):
                 take(_at(axis, start + first, start + first + channels.shape[axis + 1], len(shape)), channels)
             continue
         if interpolated is None:
-            interpolated = _Interpolated(axis, shape, target, order)
+            interpolated = _Interpolated(axis, shape, target, order, back)
         for first, channels in interpolated.put(rows):
             take(_at(axis, first, first + channels.shape[axis + 1], len(shape)), channels)
     return Decided(labels, probabilities)
@@ -165,9 +174,17 @@ class _Interpolated:
     Axes are interpolated in their order, whichever of them the rows follow, so that every plan gives the same bits.
     """
 
-    def __init__(self, axis: int, shape: tuple[int, ...], target: tuple[int, ...], order: Order) -> None:
+    def __init__(
+        self,
+        axis: int,
+        shape: tuple[int, ...],
+        target: tuple[int, ...],
+        order: Order,
+        back: Sequence[float] | None,
+    ) -> None:
         self.axis = axis
-        self.weights = [axis_weights(n, m, order) for n, m in zip(shape, target, strict=True)]
+        steps = (None,) * len(shape) if back is None else tuple(back)
+        self.weights = [axis_weights(n, m, order, step) for n, m, step in zip(shape, target, steps, strict=True)]
         self.across = int(np.prod(target)) // target[axis]
         self.rows = target[axis]
         self.held: Tensor | None = None

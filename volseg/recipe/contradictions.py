@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from volseg.errors import nearest
+from volseg.recipe.foreign import ForeignNetwork, foreign_mistakes
 from volseg.recipe.network import FCNNetwork, UNetNetwork
 from volseg.recipe.optimiser import SGD
 from volseg.recipe.size import network_shape
@@ -113,6 +114,9 @@ def _network(recipe: Recipe) -> Found:
         yield ("network", "spatial_dims"), "a 3-D network cannot work on 2-D images; image.spatial_dims is 2"
     if isinstance(network, FCNNetwork):
         return
+    if isinstance(network, ForeignNetwork):
+        yield from ((("network", name), text) for name, text in foreign_mistakes(network))
+        return
     levels = len(network.channels)
     yield from _per_level(recipe, network, "kernel_sizes", levels, "as many as network.channels")
     yield from _per_level(recipe, network, "strides", levels - 1, "one fewer than network.channels")
@@ -169,8 +173,8 @@ def _too_much(axis: int, strides: tuple[int, ...], more: str) -> str:
     return f"cannot bear the network's strides: along axis {axis} they multiply to {strides[axis]}, {more}"
 
 
-def _total_strides(network: UNetNetwork | FCNNetwork) -> tuple[int, ...]:
-    if isinstance(network, FCNNetwork):
+def _total_strides(network: UNetNetwork | FCNNetwork | ForeignNetwork) -> tuple[int, ...]:
+    if not isinstance(network, UNetNetwork):
         return network_shape(network).total_stride
     per_transition = per_level(network.strides, len(network.channels) - 1, network.spatial_dims)
     return tuple(prod(stride) for stride in zip(*per_transition, strict=True))

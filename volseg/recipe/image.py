@@ -90,6 +90,14 @@ class Image(Section):
     resampling_order: Annotated[Literal[1, 3], Whole] = Field(
         1, description="interpolation of images: 1 linear, 3 cubic"
     )
+    voxels: Literal["areas", "points"] = Field(
+        "areas",
+        description="what voxels are where the spacing changes: 'areas' keeps the field of view and averages where "
+        "voxels grow, 'points' keeps the first voxel's centre and samples, as MONAI does",
+    )
+    normalised: Literal["stored", "resampled"] = Field(
+        "stored", description="whether intensities are normalised before the spacing changes, or after"
+    )
     padding_values: tuple[float, ...] = Field(
         (), description="values outside of the scanner's field, such as -2000 in CT: left out of every statistic"
     )

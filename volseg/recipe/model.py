@@ -203,7 +203,7 @@ class Recipe(Section):
         ... }).network_arguments()
         {'spatial_dims': 2, 'variant': '16s', 'in_channels': 1, 'out_channels': 2}
         """
-        own = {name: getattr(self.network, name) for name in type(self.network).model_fields if name != "kind"}
+        own = self.network.model_dump(exclude={"kind"})
         return {**own, "in_channels": self.in_channels, "out_channels": self.out_channels}
 
     @property

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
+from volseg.recipe.foreign import MonaiBasicUNet, MonaiDynUNet, MonaiSegResNet, MonaiUNet
 from volseg.recipe.kinds import Default, PerLevel, Says, Whole, kind_of, must
 from volseg.recipe.section import Section
 
@@ -54,6 +55,11 @@ class FCNNetwork(Section):
 
 
 Network = Annotated[
-    Annotated[UNetNetwork, Tag("<unet>")] | Annotated[FCNNetwork, Tag("<fcn>")],
+    Annotated[UNetNetwork, Tag("<unet>")]
+    | Annotated[FCNNetwork, Tag("<fcn>")]
+    | Annotated[MonaiUNet, Tag("<monai_unet>")]
+    | Annotated[MonaiBasicUNet, Tag("<monai_basic_unet>")]
+    | Annotated[MonaiDynUNet, Tag("<monai_dyn_unet>")]
+    | Annotated[MonaiSegResNet, Tag("<monai_seg_res_net>")],
     kind_of("unet"),
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from volseg.recipe.kinds import Positive, Range, Says, kind_of, must
 from volseg.recipe.section import Section
@@ -38,9 +39,38 @@ class Percentile(Section):
     clip: bool = Field(True, description="whether what lies outside is cut to 0 and 1")
 
 
+class Step(Section):
+    """One change of intensities among several; see :class:`Steps`."""
+
+    do: Literal["range", "minmax", "zscore"] = Field(
+        description="'range' brings two intensities, 'minmax' the image's smallest and largest to the target; "
+        "'zscore' gives mean 0 and standard deviation 1"
+    )
+    source: Range | None = Field(None, description="the two intensities, for 'range'")
+    target: Range = Field((0.0, 1.0), description="what they become, for 'range' and 'minmax'")
+    clip: bool = Field(False, description="whether what lies outside of the target is cut, for 'range'")
+    over: Literal["all", "nonzero"] = Field("all", description="voxels that 'zscore' counts and changes")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Step:
+        if (self.source is None) == (self.do == "range") or (self.source and self.source[0] == self.source[1]):
+            raise PydanticCustomError("range", "'range', and it alone, needs two different intensities as its source")
+        return self
+
+
+class Steps(Section):
+    """What another toolkit did to the images it trained on, in its order; each channel on its own."""
+
+    kind: Literal["steps"] = Field(description="changes one after the other, as a model from elsewhere had them")
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=8), Says("a list of steps")] = Field(
+        description="the changes, in order"
+    )
+
+
 Normalisation = Annotated[
     Annotated[ZScore, Tag("<zscore>")]
     | Annotated[HounsfieldUnits, Tag("<ct>")]
-    | Annotated[Percentile, Tag("<percentile>")],
+    | Annotated[Percentile, Tag("<percentile>")]
+    | Annotated[Steps, Tag("<steps>")],
     kind_of("zscore"),
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from volseg.errors import UsageError, VolumeError
+from volseg.transforms.steps import in_steps
 
 # below this share of the largest magnitude a spread is rounding noise, and dividing by it would invent an image
 _FLAT = 1e-6
@@ -22,7 +23,8 @@ def normalise(
     Args:
         image: (channels, *spatial).
         settings: ``{"kind": "zscore", "over": "all" | "nonzero"}``, ``{"kind": "ct", "clip": (low, high), "mean": m,
-            "std": s}``, ``{"kind": "percentile", "range": (low, high), "clip": bool}`` or ``{"kind": "none"}``.
+            "std": s}``, ``{"kind": "percentile", "range": (low, high), "clip": bool}``, or ``{"kind": "steps",
+            "steps": […]}`` (see :mod:`volseg.transforms.steps`) or ``{"kind": "none"}``.
         padding: values that stand for "not measured": left out of statistics, and 0 (for ``ct`` the lower bound)
             in the result.
         where: the file, for errors.
@@ -34,6 +36,8 @@ def normalise(
     kind = settings.get("kind", "zscore")
     if kind == "none":
         return image
+    if kind == "steps":
+        return in_steps(image, settings["steps"])
     measured = _measured(image, padding)
     if kind == "ct":
         low, high = settings["clip"]
@@ -43,7 +47,7 @@ def normalise(
     if kind == "zscore" and settings.get("over", "all") == "nonzero":
         measured = image != 0 if measured is None else measured & (image != 0)
     if kind not in ("zscore", "percentile"):
-        raise UsageError(f"no normalisation is called {kind!r}", mend="zscore, ct, percentile or none")
+        raise UsageError(f"no normalisation is called {kind!r}", mend="zscore, ct, percentile, steps or none")
     for index, channel in enumerate(image):
         valid = None if measured is None else measured[index]
         _scale(channel, channel if valid is None else channel[valid], settings, where)

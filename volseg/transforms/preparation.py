@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ class Prepared:
         image: (channels, *spatial), float32.
         turn: from the stored axes to the network's.
         grid: the image's grid; ``turn.target`` is the same field of view with the stored voxels.
+        back: voxels of ``grid`` from one voxel of ``turn.target`` to the next along each axis, where voxels are points.
     """
 
     image: Tensor
     turn: Reorientation
     grid: Grid
+    back: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Preparation:
         order: interpolation of images, if the spacing changes.
         normalisation: see :func:`volseg.transforms.normalisation.normalise`.
         padding: values that stand for "not measured", beside what reading found.
+        voxels: ``areas``, which keep the field of view, or ``points``; see :mod:`volseg.transforms.regrid`.
+        normalised: whether intensities are changed as they were ``stored``, or after they were ``resampled``.
     """
 
     axcodes: str | None = None
@@ -49,6 +53,8 @@ class Preparation:
     order: Order = "linear"
     normalisation: Mapping[str, Any] = field(default_factory=lambda: {"kind": "zscore"})
     padding: tuple[float, ...] = ()
+    voxels: Literal["areas", "points"] = "areas"
+    normalised: Literal["stored", "resampled"] = "stored"
 
     def grids(self, stored: Grid) -> tuple[Reorientation, Grid]:
         """How the axes of ``stored`` are turned, and the grid the network sees."""
@@ -58,6 +64,8 @@ class Preparation:
         if len(self.spacing) != stored.ndim:
             raise UsageError(f"a spacing of {len(self.spacing)} numbers does not fit a {stored.ndim}-D image")
         wanted = [new or old for new, old in zip(self.spacing, turn.target.spacing, strict=True)]
+        if self.voxels == "points":
+            return turn, turn.target.sampled(wanted)
         seen = turn.target.resampled(wanted)
         return turn, turn.target if seen.shape == turn.target.shape else seen
 
@@ -70,9 +78,17 @@ class Preparation:
         found = {volume.padding for volume in channels if volume.padding is not None}
         turned = [turn.apply(volume.array) for volume in channels]
         stacked = torch.from_numpy(np.stack(turned, dtype=np.float32, casting="unsafe"))
+        padding = sorted({*self.padding, *found})
+        steps = back = None
+        if self.voxels == "points":
+            steps = [new / old for new, old in zip(grid.spacing, turn.target.spacing, strict=True)]
+            back = tuple(1 / step for step in steps)
+        if self.normalised == "resampled":
+            moved = regrid(stacked, grid.shape, self.order, steps)
+            return Prepared(normalise(moved, self.normalisation, padding, where=first.source), turn, grid, back)
         # intensities first: statistics are of what was measured, not of what was interpolated
-        scaled = normalise(stacked, self.normalisation, sorted({*self.padding, *found}), where=first.source)
-        return Prepared(regrid(scaled, grid.shape, self.order), turn, grid)
+        scaled = normalise(stacked, self.normalisation, padding, where=first.source)
+        return Prepared(regrid(scaled, grid.shape, self.order, steps), turn, grid, back)
 
     def labels(self, labels: Volume, prepared: Prepared) -> Tensor:
         """A label map of the same case on the network's grid, (1, *spatial), in its own integer type.

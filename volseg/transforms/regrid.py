@@ -1,7 +1,8 @@
 """From one grid to another over the same field of view: separable, axis by axis, in whole or row by row.
 
 Voxels are areas (their outer faces coincide, not their centres), as in :meth:`volseg.geometry.Grid.reshaped`. When an
-axis gets fewer voxels the kernel widens with it, so that nothing aliases.
+axis gets fewer voxels the kernel widens with it, so that nothing aliases. Where a step is given they are points: the
+first ones coincide, the others follow at the step, and values are sampled, not averaged, as other toolkits do.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class AxisWeights:
 
 
 @lru_cache(maxsize=64)
-def axis_weights(old: int, new: int, order: Order = "linear") -> AxisWeights:
+def axis_weights(old: int, new: int, order: Order = "linear", step: float | None = None) -> AxisWeights:
     """The weights from an axis of ``old`` voxels to one of ``new`` over the same length.
+
+    With a ``step`` voxels are points: the first of both axes coincide, and the new ones are ``step`` old ones apart.
 
     Taps beyond the border repeat the border's voxel for linear and nearest, and are left out (the rest
     normalised) for cubic, as image libraries do.
@@ -49,8 +52,8 @@ def axis_weights(old: int, new: int, order: Order = "linear") -> AxisWeights:
         raise UsageError(f"an order of interpolation is nearest, linear or cubic, not {order!r}")
     if old < 1 or new < 1:
         raise UsageError(f"an axis cannot go from {old} to {new} voxels")
-    scale = old / new
-    centres = (np.arange(new) + 0.5) * scale - 0.5
+    scale = old / new if step is None else 1.0
+    centres = (np.arange(new) + 0.5) * scale - 0.5 if step is None else np.clip(np.arange(new) * step, 0, old - 1)
     if order == "nearest":
         nearest = np.clip(np.floor(centres + 0.5), 0, old - 1).astype(np.int64)[:, None]
         return AxisWeights(nearest, np.ones_like(nearest, dtype=np.float64))
@@ -67,17 +70,25 @@ def axis_weights(old: int, new: int, order: Order = "linear") -> AxisWeights:
     return AxisWeights(np.clip(indices, 0, old - 1)[:, used], weights[:, used])
 
 
-def regrid(x: Tensor, shape: Sequence[int], order: Order | Sequence[Order] = "linear") -> Tensor:
+def regrid(
+    x: Tensor,
+    shape: Sequence[int],
+    order: Order | Sequence[Order] = "linear",
+    steps: Sequence[float] | None = None,
+) -> Tensor:
     """``x`` with its last axes brought to ``shape``; leading axes (batch, channels) stay.
+
+    With ``steps``, old voxels from one new voxel to the next, voxels are points.
 
     >>> regrid(torch.arange(4.0), (2,))
     tensor([0.7143, 2.2857])
     """
     orders = (order,) * len(shape) if isinstance(order, str) else tuple(order)
     axes = range(x.ndim - len(shape), x.ndim)
+    by = (None,) * len(shape) if steps is None else tuple(steps)
     # the axis that shrinks most first: every later one has less to do
-    for axis, new, how in sorted(zip(axes, shape, orders, strict=True), key=lambda a: a[1] / x.shape[a[0]]):
-        x = regrid_axis(x, axis, axis_weights(x.shape[axis], int(new), how))
+    for axis, new, how, step in sorted(zip(axes, shape, orders, by, strict=True), key=lambda a: a[1] / x.shape[a[0]]):
+        x = regrid_axis(x, axis, axis_weights(x.shape[axis], int(new), how, step))
     return x
 
 
