@@ -20,6 +20,7 @@ from volseg.recipe.yaml_text import read_yaml
 
 _ROOT = Path(__file__).parents[2]
 _COMMITTED = sorted(folder for folder in (_ROOT / "bundles").iterdir() if folder.is_dir())
+GOLDEN = {"golden/image.nii", "golden/mask.nii"}
 _RESULTS = {
     "count": {"scored": 4, "patients": 2},
     "mean": {"dice": 0.9123},
@@ -42,7 +43,7 @@ def test_layout(trained: Path) -> None:
     configs = {f"configs/{name}.json" for name in (*CONFIGS, "metadata")}
     overlays = {f"configs/overlays/{name}.json" for name in ("gpu_amp", "mlflow", "multi_gpu", "paper_sgd", "smoke")}
     rest = {"configs/recipe.yaml", "configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE"}
-    assert set(_bytes(trained)) == configs | overlays | rest | {"manifest.json", STATE, SAFETENSORS}
+    assert set(_bytes(trained)) == configs | overlays | rest | {"manifest.json", STATE, SAFETENSORS, *GOLDEN}
 
 
 def test_same_bytes(tiny: Recipe, trained: Path, weights_file: Path, tmp_path: Path) -> None:
@@ -60,7 +61,10 @@ def test_committed_is_rendered(folder: Path) -> None:
     """What is committed is what the recipe in configs/ renders, to the byte."""
     weights = read_weights(folder / SAFETENSORS) if (folder / SAFETENSORS).exists() else None
     results = json.loads((folder / RESULTS).read_text()) if (folder / RESULTS).exists() else None
-    rendered = render(load_recipe(_ROOT / "configs" / f"{folder.name}.yaml"), weights=weights, results=results)
+    recipe = load_recipe(_ROOT / "configs" / f"{folder.name}.yaml")
+    golden = {name: data for name, data in _bytes(folder).items() if name.startswith("golden/")}
+    assert bool(golden) == (weights is not None)
+    rendered = render(recipe, weights=weights, results=results, golden=golden)
     assert _bytes(folder) == dict(sorted(rendered.items()))
 
 

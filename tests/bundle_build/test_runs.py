@@ -76,7 +76,7 @@ def test_both_doors_train_alike(
     done = volseg("train", "-r", recipe, "-d", cohort, "-o", other, "--set", "training.seed=5", env=environment)
     assert done.returncode == 0, done.stderr
     files = [path.relative_to(one) for path in sorted((one / "bundle").rglob("*")) if path.is_file()]
-    assert len(files) == 19
+    assert len(files) == 21
     for name in files:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 

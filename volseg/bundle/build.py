@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from volseg.bundle.card import model_card
 from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_config, written
+from volseg.bundle.golden import make_golden
+from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.licences import data_licence, weights_licence
+from volseg.bundle.load import Bundle
 from volseg.bundle.manifest import MANIFEST, make_manifest
 from volseg.bundle.metadata import bundle_name, metadata
 from volseg.bundle.state_dict import as_state_dict, read_weights
@@ -88,7 +92,8 @@ def build_bundle(
         told = short_results(_read_json(Path(results)), results)
     elif (target / RESULTS).is_file() and weights is None:
         told = _read_json(target / RESULTS)
-    files = render(recipe, weights=held, results=told)
+    golden = None if held is None else _golden(recipe, held, target)
+    files = render(recipe, weights=held, results=told, golden=golden)
     for name in _rendered_before(target) - set(files):
         (target / name).unlink()
     for name, data in files.items():
@@ -100,7 +105,11 @@ def build_bundle(
 
 
 def render(
-    recipe: Recipe, *, weights: Mapping[str, Tensor] | None = None, results: dict[str, Any] | None = None
+    recipe: Recipe,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    results: dict[str, Any] | None = None,
+    golden: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
     """Every file of a recipe's bundle, by its path in it.
 
@@ -108,6 +117,7 @@ def render(
         recipe: the recipe.
         weights: in half precision.
         results: see :func:`short_results`.
+        golden: the acceptance case of these weights, see :func:`volseg.bundle.golden.make_golden`.
 
     Raises:
         BundleError: if the weights are not of the recipe's network.
@@ -126,6 +136,7 @@ def render(
         load_into(compose.build(compose.network_part(recipe)), weights, "the weights")
         files[STATE] = as_state_dict(weights)
         files[SAFETENSORS] = as_safetensors(weights)
+    files |= golden or {}
     files = dict(sorted(files.items()))
     files[MANIFEST] = make_manifest(_InMemory(bundle_name(recipe), files)).to_bytes()
     return files
@@ -189,9 +200,21 @@ def _require_place(target: Path) -> None:
         raise BundleError("holds something else", where=target, mend="name a new folder")
 
 
+def _golden(recipe: Recipe, weights: Mapping[str, Tensor], target: Path) -> dict[str, bytes]:
+    """The acceptance case: the one in the folder, where it is of this recipe and these weights, or a new one."""
+    raw, paths = as_safetensors(weights), GoldenFiles.among(_rendered_before(target))
+    before = {"configs/recipe.yaml": dump_recipe(recipe).encode(), SAFETENSORS: raw}
+    if paths and all(
+        (target / name).is_file() and (target / name).read_bytes() == data for name, data in before.items()
+    ):
+        return {name: (target / name).read_bytes() for name in (*paths.images, paths.mask)}
+    return make_golden(Bundle(bundle_name(recipe), str(target), recipe, dict(weights), hashlib.sha256(raw).hexdigest()))
+
+
 def _rendered_before(target: Path) -> set[str]:
-    """Overlays and results that an earlier rendering left."""
-    found = {path.relative_to(target).as_posix() for path in target.glob("configs/overlays/*.json")}
+    """Overlays, results and acceptance cases that an earlier rendering left."""
+    kept = [path for pattern in ("configs/overlays/*.json", "golden/*.nii") for path in target.glob(pattern)]
+    found = {path.relative_to(target).as_posix() for path in kept}
     return found | ({RESULTS} if (target / RESULTS).is_file() else set())
 
 

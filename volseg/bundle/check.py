@@ -21,6 +21,7 @@ from torch import Tensor
 
 from volseg.bundle.build import RESULTS, SAFETENSORS, STATE, render
 from volseg.bundle.files import BundleFiles, open_bundle, read_whole, told
+from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.json_text import read_json
 from volseg.bundle.limits import GIB
 from volseg.bundle.manifest import MANIFEST, METADATA, RECIPE, check_files
@@ -130,6 +131,9 @@ def _differences(files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tenso
             results = json.loads(read_whole(files, RESULTS))
         except ValueError:
             found.append(f"{RESULTS}: not valid JSON")
+    golden = GoldenFiles.among(files.sizes)
+    if weights is not None and golden is None:
+        found.append("golden: there is no acceptance case; build the bundle anew")
     try:
         rendered = render(recipe, weights=weights, results=results)
     except (VolsegError, KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from volseg import __version__
 from volseg.bundle.files import BundleFiles, StrPath, open_bundle, read_whole, refuse_problems
 from volseg.bundle.folder import is_leftover
+from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.json_text import read_json
 from volseg.bundle.limits import LIMITS, MIB
 from volseg.bundle.names import name_problem
@@ -24,8 +25,6 @@ from volseg.errors import BundleError
 MANIFEST = "manifest.json"
 METADATA = "configs/metadata.json"
 RECIPE = "configs/recipe.yaml"
-#: the acceptance case: a small image, and the mask that the bundle gives for it
-GOLDEN = {"image": "golden/image.nii.gz", "mask": "golden/mask.nii.gz"}
 FORMAT = "volseg bundle manifest 1"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,8 +48,8 @@ class Manifest:
     files: Mapping[str, FileRecord]
     #: digest of the recipe's content, whatever its spelling
     recipe: str | None
-    #: the paths of the acceptance case
-    golden: Mapping[str, str] | None
+    #: the acceptance case
+    golden: GoldenFiles | None
     versions: Mapping[str, str]
 
     @property
@@ -78,14 +77,14 @@ class Manifest:
         good = (
             (isinstance(name, str) and "/" not in name and not name_problem(name))
             and (recipe is None or (isinstance(recipe, str) and _SHA256.fullmatch(recipe) is not None))
-            and (golden is None or _is_text(golden))
             and _is_text(versions)
             and isinstance(data["files"], dict)
         )
         if not good:
             raise BundleError("the manifest is damaged", where=where)
         files = {path: _record(path, record, where) for path, record in data["files"].items()}
-        manifest = cls(str(name), files, recipe and str(recipe), golden, versions)
+        case = None if golden is None else GoldenFiles.from_dict(golden, files, where)
+        manifest = cls(str(name), files, recipe and str(recipe), case, versions)
         if manifest.digest != data["digest"]:
             raise BundleError("the manifest was changed after it was written (its own digest differs)", where=where)
         if manifest.to_bytes() != raw:
@@ -98,7 +97,7 @@ class Manifest:
             "name": self.name,
             "files": {path: {"size": r.size, "sha256": r.sha256} for path, r in self.files.items()},
             "recipe": self.recipe,
-            "golden": None if self.golden is None else dict(self.golden),
+            "golden": None if self.golden is None else self.golden.to_dict(),
             "versions": dict(self.versions),
         }
 
@@ -111,7 +110,7 @@ def make_manifest(files: BundleFiles, *, name: str | None = None) -> Manifest:
             continue
         with files.open(path) as file:
             records[path] = FileRecord(size, sha256(file))
-    golden = dict(GOLDEN) if all(path in records for path in GOLDEN.values()) else None
+    golden = GoldenFiles.among(records)
     return Manifest(name or files.name, records, _recipe_digest(files), golden, _versions(files))
 
 

@@ -1,0 +1,146 @@
+"""The acceptance case: there in every trained bundle, telling, and different where the bundle is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from volseg.bundle.build import SAFETENSORS, build_bundle
+from volseg.bundle.files import open_bundle
+from volseg.bundle.golden import judge_golden
+from volseg.bundle.golden_files import TOLERANCE, GoldenFiles
+from volseg.bundle.load import load_bundle
+from volseg.bundle.manifest import check_manifest
+from volseg.errors import BundleError
+from volseg.io import write_volume
+from volseg.io.reading import read_volume
+from volseg.recipe import Recipe
+
+Build = Callable[..., Path]
+VOLUME: dict[str, Any] = {
+    "labels.values": {"heart": 1, "lung": 2},
+    "image": {"spatial_dims": 3, "modality": "MR", "spacing": [3, 3, "native"], "axcodes": "SLP"},
+    "network.channels": [2, 4],
+    "training.patch": [16, 16, 16],
+}
+CHANNELS: dict[str, Any] = {**VOLUME, "image": {"spatial_dims": 3, "channels": ["T1", "T2", "FLAIR"]}}
+ABDOMEN: dict[str, Any] = {
+    **VOLUME,
+    "image": {"spatial_dims": 3, "modality": "CT", "seen": {"spacing": [[0.6, 1.0], [0.6, 1.0], [2, 6]]}},
+    "normalisation": {"kind": "ct", "clip": [-200, 300], "mean": 50, "std": 70},
+}
+SLICES: dict[str, Any] = {
+    **VOLUME,
+    "image": {"spatial_dims": 3, "allowed_spacing": [0.1, 1.5]},
+    "network.spatial_dims": 2,
+    "training.patch": [16, 16],
+}
+
+
+def _outcome(folder: Path) -> Any:
+    golden = check_manifest(folder).golden
+    assert golden is not None
+    with open_bundle(folder) as files:
+        return judge_golden(load_bundle(folder), files, golden)
+
+
+@pytest.mark.parametrize("keys", [VOLUME, CHANNELS, ABDOMEN, SLICES], ids=["volume", "channels", "ct", "slices"])
+def test_every_kind_of_recipe_has_one(keys: dict[str, Any], build: Build) -> None:
+    """Dimensions, channels, spacings and modalities: the phantom suits, the mask shows something and is given again."""
+    recipe = Recipe.from_dict(keys)
+    folder = build(recipe)
+    outcome = _outcome(folder)
+    assert (outcome.differing, outcome.tolerance) == (0, TOLERANCE)
+    assert outcome.structures
+    assert outcome.counted > 300
+    golden = GoldenFiles.among(p.relative_to(folder).as_posix() for p in folder.rglob("*.nii"))
+    assert golden is not None
+    volumes = [read_volume(folder / path) for path in golden.images]
+    assert len(volumes) == recipe.in_channels
+    assert len({volume.array.tobytes() for volume in volumes}) == min(recipe.in_channels, 2)
+    low, high = recipe.image.allowed_spacing
+    assert all(low <= mm <= high for mm in volumes[0].grid.spacing)
+    if recipe.image.seen.spacing:
+        assert volumes[0].grid.spacing == pytest.approx((0.8, 0.8, 4))
+
+
+def test_small_and_the_same_each_time(built: Path, build: Build, recipe: Recipe) -> None:
+    """Building again gives the same bytes, few of them, and the manifest states what may differ."""
+    again = build(recipe)
+    for name in ("golden/image.nii", "golden/mask.nii", "manifest.json"):
+        assert (again / name).read_bytes() == (built / name).read_bytes()
+    assert sum(path.stat().st_size for path in (built / "golden").iterdir()) < 200_000
+    assert check_manifest(built).golden == GoldenFiles(("golden/image.nii",), "golden/mask.nii", TOLERANCE)
+
+
+def test_kept_as_long_as_it_is_this_bundles(recipe: Recipe, build: Build) -> None:
+    """A rebuild keeps the case; other weights, or a recipe that predicts otherwise, get a new one."""
+    folder, other = build(recipe), build(recipe, change=lambda weights: weights["head.weight"].neg_())
+    case = [folder / "golden" / name for name in ("image.nii", "mask.nii")]
+    before = [path.stat().st_mtime_ns for path in case]
+    build_bundle(recipe, folder)
+    assert [path.stat().st_mtime_ns for path in case] == before
+    mask = case[1].read_bytes()
+    build_bundle(recipe, folder, weights=other / SAFETENSORS)
+    assert case[1].read_bytes() == (other / "golden/mask.nii").read_bytes() != mask
+    build_bundle(recipe.changed({"postprocessing": {"cell": {"minimum_size": 10**6}}}), folder)
+    assert case[1].read_bytes() != (other / "golden/mask.nii").read_bytes()
+    assert _outcome(folder).differing == 0
+
+
+def test_a_network_that_finds_nothing(recipe: Recipe, build: Build) -> None:
+    """Phantoms are tried until one shows something; where none does, the outcome says that it is empty."""
+
+    def blind(weights: dict[str, torch.Tensor]) -> None:
+        weights["head.weight"].zero_()
+        weights["head.bias"].copy_(torch.tensor([1.0, 0.0, 0.0]))
+
+    assert _outcome(build(recipe, change=blind)).structures == ()
+
+
+def test_other_weights_give_another_mask(built: Path, recipe: Recipe, build: Build, tmp_path: Path) -> None:
+    """A bundle with the case of another is refused, with how many labels differ."""
+    other = build(recipe, change=lambda weights: weights["head.weight"].neg_())
+    golden = check_manifest(built).golden
+    assert golden is not None
+    with open_bundle(built) as files, pytest.raises(BundleError, match=r"another mask .* \d+ of \d+ labels differ"):
+        judge_golden(load_bundle(other), files, golden)
+
+
+def test_some_labels_may_differ(built: Path, recipe: Recipe, build: Build) -> None:
+    """As many as the manifest says, and not one more; it cannot say more than a fiftieth."""
+    folder = build(recipe)
+    file = folder / "golden" / "mask.nii"
+    mask = read_volume(file)
+    structures = np.flatnonzero(mask.array)
+    counted = len(structures)
+    allowed = int(counted * TOLERANCE)
+    golden = GoldenFiles(("golden/image.nii",))
+    for number, good in ((allowed, True), (allowed + 1, False)):
+        spoilt = mask.array.ravel().copy()
+        spoilt[structures[:number]] = 3 - spoilt[structures[:number]]
+        write_volume(file, spoilt.reshape(mask.array.shape), mask.grid)
+        with open_bundle(folder) as files:
+            if good:
+                assert judge_golden(load_bundle(built), files, golden).differing == number
+            else:
+                with pytest.raises(BundleError, match=f"{number} of {counted} labels differ"):
+                    judge_golden(load_bundle(built), files, golden)
+    with pytest.raises(BundleError, match=r"lets 0\.5 of the labels differ"):
+        GoldenFiles.from_dict({**golden.to_dict(), "tolerance": 0.5}, [*golden.images, golden.mask], "x")
+
+
+def test_a_case_that_would_fill_the_memory(build: Build) -> None:
+    """A recipe that resamples a small image to a giant one is refused before it does."""
+    recipe = Recipe.from_dict({**VOLUME, "image": {"spatial_dims": 3, "spacing": [0.05, 0.05, 0.05]}})
+    folder = build(Recipe.from_dict(VOLUME))
+    bundle = load_bundle(folder)
+    golden = check_manifest(folder).golden
+    assert golden is not None
+    with open_bundle(folder) as files, pytest.raises(BundleError, match=r"resampled to \d+x\d+x\d+ voxels"):
+        judge_golden(type(bundle)("x", "x", recipe, bundle.weights, bundle.sha256), files, golden)
