@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from volseg.bundle.files import open_bundle, read_whole
 from volseg.bundle.limits import GIB
-from volseg.bundle.parts import order, precision, turns_part
+from volseg.bundle.parts import turns_part, windows_part
 from volseg.bundle.weights import load_into, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError
@@ -22,6 +21,7 @@ from volseg.geometry import Grid
 from volseg.inference.pieces import Precision
 from volseg.inference.predictor import Predictor
 from volseg.inference.tta import Turn
+from volseg.inference.windows import Windows
 from volseg.prediction.images import Image, as_volumes
 from volseg.prediction.segmentation import Segmentation, segment
 from volseg.recipe import Recipe
@@ -82,18 +82,18 @@ class Bundle:
         from volseg.engine.together import device_named
 
         inference, place = self.recipe.inference, device_named(device)
-        chosen = _precision(self.recipe, place) if precision is None else precision
+        chosen = self.recipe.inference.precision_on(place.type) if precision is None else precision
         return Predictor(
             [self.network().to(place)],
             compose.build(compose.preparation_part(self.recipe)),
             compose.build(compose.decision_part(self.recipe)),
             self.recipe.labels,
             turns=self.turns if turns is None else turns,
-            order=order(self.recipe),
+            order=self.recipe.inference.order,
             steps=self.recipe.postprocessing,
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,
-            blend=inference.blend is not None if blend is None else blend,
+            blend=_blend(self.recipe) if blend is None else blend,
             precision=chosen,
         )
 
@@ -179,5 +179,6 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     return bundle
 
 
-def _precision(recipe: Recipe, place: torch.device) -> Precision:
-    return precision(recipe, place.type)
+def _blend(recipe: Recipe) -> bool | Windows:
+    part = windows_part(recipe)
+    return part if isinstance(part, bool) else compose.build(part)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from volseg.engine.compose import Part, decision_part, network_part, preparation_part
-from volseg.inference.pieces import Precision
 from volseg.recipe import Recipe
-from volseg.transforms.regrid import Order
 
-_ORDERS: Mapping[int, Order] = {0: "nearest", 1: "linear", 3: "cubic"}
 # not installed is the one mistake that volseg itself cannot tell
 _INSTALLED = (
     "$__import__('sys').exit('error: this bundle needs volseg; pip install volseg') "
@@ -52,14 +48,14 @@ def predicting_parts(recipe: Recipe) -> dict[str, Any]:
         "decision": decision_part(recipe),
         "labels": {"_target_": "volseg.labels.Labels.from_dict", "stored": _labels(recipe)},
         "turns": turns_part(recipe),
-        "order": order(recipe),
+        "order": recipe.inference.order,
         "clean_up": clean_up_parts(recipe),
         "inferer": {
             "_target_": "volseg.inference.overlap_tile.OverlapTileInferer",
             "max_memory": inference.max_memory,
             "tile": None if inference.tile is None else list(inference.tile),
-            "blend": inference.blend is not None,
-            "precision": precision(recipe),
+            "blend": windows_part(recipe),
+            "precision": recipe.inference.precision,
         },
     }
 
@@ -67,6 +63,19 @@ def predicting_parts(recipe: Recipe) -> dict[str, Any]:
 def _labels(recipe: Recipe) -> dict[str, object]:
     """Names and values; colours are left out, since MONAI takes ``#`` in any text for a border between ids."""
     return {key: value for key, value in recipe.labels.to_dict().items() if key != "colours"}
+
+
+def windows_part(recipe: Recipe) -> Part | bool:
+    """Overlapping windows instead of exact pieces."""
+    inference = recipe.inference
+    if inference.blend is None:
+        return False
+    return {
+        "_target_": "volseg.inference.windows.Windows",
+        "mode": inference.blend,
+        "overlap": inference.overlap,
+        "outside": inference.outside,
+    }
 
 
 def turns_part(recipe: Recipe) -> Part | list[Any]:
@@ -89,14 +98,3 @@ def clean_up_parts(recipe: Recipe) -> dict[str, Part]:
         name: {"_target_": "volseg.recipe.postprocessing.Postprocessing", **steps.model_dump(mode="json")}
         for name, steps in recipe.postprocessing.items()
     }
-
-
-def order(recipe: Recipe) -> Order:
-    """How logits get back to the image's grid."""
-    return _ORDERS[recipe.inference.resampling_order]
-
-
-def precision(recipe: Recipe, device: Literal["cpu", "cuda"] | str = "cuda") -> Precision:
-    """The arithmetic of inference; half precision needs a GPU."""
-    chosen = recipe.inference.precision
-    return "float32" if chosen == "fp16" and device == "cpu" else chosen

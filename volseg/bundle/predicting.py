@@ -219,6 +219,7 @@ class PredictCase:
             predictor.decision,
             onto=prepared.turn.target.shape,
             order=self.order,
+            back=prepared.back,
         )
         return predictor.finish(prepared, decided)
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from volseg.errors import UsageError
 from volseg.recipe import Recipe
+from volseg.recipe.foreign import ForeignNetwork
+from volseg.recipe.kinds import INTERPOLATIONS
 from volseg.recipe.network import UNetNetwork
 from volseg.recipe.optimiser import SGD
+from volseg.recipe.section import Section
 from volseg.shapes import UNetShape
 
 Part = dict[str, Any]
-
-_ORDERS = {0: "nearest", 1: "linear", 3: "cubic"}
 
 
 def build(part: Mapping[str, Any], **more: Any) -> Any:
@@ -44,6 +45,9 @@ def _built(value: Any) -> Any:
 
 def network_part(recipe: Recipe) -> Part:
     """The network."""
+    if isinstance(recipe.network, ForeignNetwork):
+        kind = {"kind": recipe.network.kind}
+        return {"_target_": "volseg.engine.foreign.monai_network", **kind, **_plain(recipe.network_arguments())}
     name = "UNet" if recipe.network.kind == "unet" else "FCN"
     return {"_target_": f"volseg.networks.{name}", **_plain(recipe.network_arguments())}
 
@@ -59,9 +63,10 @@ def preparation_part(recipe: Recipe) -> Part:
         "_target_": "volseg.transforms.preparation.Preparation",
         "axcodes": image.axcodes,
         "spacing": spacing,
-        "order": _ORDERS[image.resampling_order],
+        "order": INTERPOLATIONS[image.resampling_order],
         "normalisation": normalisation,
         "padding": list(image.padding_values),
+        **_unusual(image, "voxels", "normalised"),
     }
 
 
@@ -147,7 +152,7 @@ def patches_part(recipe: Recipe) -> Part:
         "lost": list(recipe.shape.lost),
         "foreground": recipe.training.foreground,
         "motions": motions_part(recipe),
-        "image_mode": "linear" if spatial is None else _ORDERS[spatial.resampling_order],
+        "image_mode": "linear" if spatial is None else INTERPOLATIONS[spatial.resampling_order],
         "label_mode": "nearest" if spatial is None else spatial.label_resampling,
         "outside": "reflect" if spatial is None else spatial.outside,
         "seed": recipe.training.seed,
@@ -256,12 +261,19 @@ def decision_part(recipe: Recipe) -> Part:
         "_target_": "volseg.inference.stream.Decision",
         "values": [values[0] for values in recipe.class_values],
         "kind": "threshold" if regions else "argmax",
+        **_unusual(recipe.inference, "interpolated"),
     }
 
 
 def steps_per_epoch(recipe: Recipe, cases: int, world: int = 1) -> int:
     """Batches of an epoch on each device: as the recipe says, or one patch of every case."""
     return recipe.training.steps_per_epoch or max(1, -(-cases // (recipe.training.batch * world)))
+
+
+def _unusual(section: Section, *names: str) -> dict[str, Any]:
+    """The keys that are not left at their defaults; what nobody changes need not be read."""
+    fields = type(section).model_fields
+    return {name: getattr(section, name) for name in names if getattr(section, name) != fields[name].default}
 
 
 def _plain(value: Any) -> Any:

@@ -73,7 +73,7 @@ class Predictor:
         steps: Mapping[str, Steps] | None = None,
         max_memory: str | int | None = None,
         tile: Sequence[int] | None = None,
-        blend: bool = False,
+        blend: bool | Windows = False,
         precision: Precision = "float32",
     ) -> None:
         self.preparation = preparation
@@ -106,6 +106,7 @@ class Predictor:
             self.decision,
             onto=prepared.turn.target.shape,
             order=self.order,
+            back=prepared.back,
             keep_probabilities=keep_probabilities,
         )
 

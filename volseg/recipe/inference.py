@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from volseg.recipe.kinds import Bytes, Size, Whole
+from volseg.recipe.kinds import INTERPOLATIONS, Bytes, Interpolation, Size, Whole
 from volseg.recipe.section import Section
 from volseg.recipe.training import Arithmetic
 
@@ -26,6 +26,12 @@ class Inference(Section):
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of a tile that its neighbour covers as well, where tiles are blended"
     )
+    outside: Literal["constant", "reflect", "replicate"] = Field(
+        "constant", description="what surrounds an image smaller than the tile, where tiles are blended; constant is 0"
+    )
+    interpolated: Literal["logits", "probabilities"] = Field(
+        "logits", description="what is interpolated on the way back to the image's grid"
+    )
     tta: Literal["flips", "flips+rotations"] | None = Field(
         None, description="averaging over mirrored and turned copies, within augmentation.flips and right_angles"
     )
@@ -35,3 +41,12 @@ class Inference(Section):
     resampling_order: Annotated[Literal[0, 1, 3], Whole] = Field(
         1, description="the way back to the image's grid: 0 labels by nearest, 1 linear and 3 cubic by probabilities"
     )
+
+    @property
+    def order(self) -> Interpolation:
+        """``resampling_order`` by its name."""
+        return INTERPOLATIONS[self.resampling_order]
+
+    def precision_on(self, device: str) -> Arithmetic:
+        """``precision`` on a kind of device, ``cpu`` or ``cuda``; half precision needs a GPU."""
+        return "float32" if self.precision == "fp16" and device != "cuda" else self.precision

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -52,6 +52,10 @@ def _whole(value: object) -> object:
         raise refuse()
     return value
 
+
+Interpolation = Literal["nearest", "linear", "cubic"]
+#: the orders of interpolation that recipes write as numbers
+INTERPOLATIONS: Mapping[int, Interpolation] = {0: "nearest", 1: "linear", 3: "cubic"}
 
 #: for a choice of whole numbers, where true and 1.0 would pass for 1
 Whole = BeforeValidator(_whole)

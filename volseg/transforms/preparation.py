@@ -25,13 +25,18 @@ class Prepared:
         image: (channels, *spatial), float32.
         turn: from the stored axes to the network's.
         grid: the image's grid; ``turn.target`` is the same field of view with the stored voxels.
-        back: voxels of ``grid`` from one voxel of ``turn.target`` to the next along each axis, where voxels are points.
+        steps: voxels of ``turn.target`` from one voxel of ``grid`` to the next along each axis, where voxels are points.
     """
 
     image: Tensor
     turn: Reorientation
     grid: Grid
-    back: tuple[float, ...] | None = None
+    steps: tuple[float, ...] | None = None
+
+    @property
+    def back(self) -> tuple[float, ...] | None:
+        """The same the other way round."""
+        return None if self.steps is None else tuple(1 / step for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -79,16 +84,15 @@ class Preparation:
         turned = [turn.apply(volume.array) for volume in channels]
         stacked = torch.from_numpy(np.stack(turned, dtype=np.float32, casting="unsafe"))
         padding = sorted({*self.padding, *found})
-        steps = back = None
+        steps = None
         if self.voxels == "points":
-            steps = [new / old for new, old in zip(grid.spacing, turn.target.spacing, strict=True)]
-            back = tuple(1 / step for step in steps)
+            steps = tuple(new / old for new, old in zip(grid.spacing, turn.target.spacing, strict=True))
         if self.normalised == "resampled":
             moved = regrid(stacked, grid.shape, self.order, steps)
-            return Prepared(normalise(moved, self.normalisation, padding, where=first.source), turn, grid, back)
+            return Prepared(normalise(moved, self.normalisation, padding, where=first.source), turn, grid, steps)
         # intensities first: statistics are of what was measured, not of what was interpolated
         scaled = normalise(stacked, self.normalisation, padding, where=first.source)
-        return Prepared(regrid(scaled, grid.shape, self.order, steps), turn, grid, back)
+        return Prepared(regrid(scaled, grid.shape, self.order, steps), turn, grid, steps)
 
     def labels(self, labels: Volume, prepared: Prepared) -> Tensor:
         """A label map of the same case on the network's grid, (1, *spatial), in its own integer type.
@@ -97,10 +101,10 @@ class Preparation:
         """
         prepared.turn.source.require_same(labels.grid, where=labels.source, what="image and label")
         turned = torch.from_numpy(np.array(prepared.turn.apply(labels.array), order="C")[None])
-        return regrid_labels(turned, prepared.grid.shape)
+        return regrid_labels(turned, prepared.grid.shape, prepared.steps)
 
 
-def regrid_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
+def regrid_labels(labels: Tensor, shape: Sequence[int], steps: Sequence[float] | None = None) -> Tensor:
     """A label map (1, *spatial) brought to ``shape``, each voxel by the largest share; ties go to the lower value."""
     if tuple(labels.shape[1:]) == tuple(shape):
         return labels
@@ -108,7 +112,7 @@ def regrid_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
     result = torch.zeros((1, *shape), dtype=wide.dtype)
     best = torch.zeros((1, *shape))
     for value in torch.unique(wide):
-        share = regrid((wide == value).float(), shape, "linear")
+        share = regrid((wide == value).float(), shape, "linear", steps)
         better = share > best
         result[better] = value
         best = torch.where(better, share, best)
