@@ -11,10 +11,10 @@ from volseg.data.apart import each_apart
 from volseg.errors import VolsegError, VolumeError
 from volseg.evaluation.hearts import Beat, Heart, Hearts, Roles, find_hearts
 from volseg.evaluation.masks import Mask, StrPath
+from volseg.evaluation.reading import read_mask
 from volseg.evaluation.scoring import NO_MEMORY, shown
 from volseg.evaluation.strict_json import plain
 from volseg.evaluation.tables import csv_text
-from volseg.io import read_labels
 from volseg.metrics import (
     Agreement,
     CardiacFunction,
@@ -197,7 +197,7 @@ class _Measuring:
 
     def __call__(self, mask: Mask) -> PhaseVolumes | VolsegError:
         try:
-            volume = read_labels(mask.path, self.roles.labels, frame=mask.frame)
+            volume = read_mask(mask, self.roles.labels)
             if volume.grid.ndim != 3:
                 raise VolumeError("a 2-D mask has no volume", where=mask.path, mend="segment the whole stack")
             roles = self.roles

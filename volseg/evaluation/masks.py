@@ -18,6 +18,8 @@ from volseg.data.cohort.naming import counted, labelled_stem, listed, natural, p
 from volseg.data.cohort.parallel import is_parallel
 from volseg.data.cohort.tree import tree_patient
 from volseg.errors import CohortError
+from volseg.io.dicom import is_dicom
+from volseg.io.dicom.files import is_segmentation, plain_files
 
 StrPath = str | os.PathLike[str]
 Moment = Literal["ED", "ES"]
@@ -108,20 +110,33 @@ def _paired(root: Path) -> tuple[list[Mask], tuple[str, ...]]:
 
 def _listed(root: Path) -> tuple[list[Mask], tuple[str, ...]]:
     listing = list_images(root)
+    folders = [item for item in listing.items if item.dicom]
+    objects = {item: _segmentations(item, root) for item in folders}
     items = [item for item in listing.items if not item.dicom]
     suffixed = [item for item in items if labelled_stem(item.name)]
-    chosen = suffixed or items
+    segmented = [found for each in objects.values() for found in each]
+    chosen = [*suffixed, *segmented] or items
     if not chosen:
         raise CohortError(
             "holds no label map" + "".join(f"; {note}" for note in listing.notes()),
             where=root,
-            mend="label maps are .nii.gz, .nii, .nrrd, .mha, .mgz, .png, .tif",
+            mend="label maps are .nii.gz, .nii, .nrrd, .mha, .mgz, .png, .tif, DICOM-SEG",
         )
     notes = [*listing.notes()]
-    if len(items) < len(listing.items):
-        notes.append(f"{counted(len(listing.items) - len(items), 'DICOM folder')} left out")
+    if empty := sum(not found for found in objects.values()):
+        notes.append(f"{counted(empty, 'DICOM folder')} left out")
     infos = {folder: read_info(folder) for folder in {item.path.parent for item in chosen}}
     return [_mask(item, infos[item.path.parent]) for item in chosen], tuple(notes)
+
+
+def _segmentations(folder: Item, root: Path) -> list[Item]:
+    """The DICOM-SEG objects of a folder; one beside the series that it segments has the folder's name."""
+    files = [file for file in plain_files(folder.path) if is_dicom(file)]
+    found = [file for file in files if is_segmentation(file)]
+    if len(found) == 1 < len(files) and folder.path != root:
+        return [Item(found[0], folder.name)]
+    above = "" if folder.path == root else f"{folder.name}/"
+    return [Item(file, above + stem(file)) for file in found]
 
 
 def _mask(item: Item, info: Mapping[str, str]) -> Mask:

@@ -6,10 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from volseg.data.cohort.naming import counted, listed
 from volseg.errors import CohortError
 from volseg.evaluation.masks import Mask, StrPath, find_masks
+
+
+class Named(Protocol):
+    """What goes by the name of a case."""
+
+    @property
+    def name(self) -> str: ...
+
+
+_Made = TypeVar("_Made", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:
     made, true = find_masks(predictions), find_masks(truths)
     if made.root.is_file() and true.root.is_file() and len(made.masks) == len(true.masks) == 1:
         return Pairs(made.root, true.root, (Pair(made.masks[0], true.masks[0]),))
-    partners = _partners(made.masks, true.masks)
-    found = tuple(Pair(partners[truth.name], truth) for truth in true.masks if truth.name in partners)
+    found_for = partners(made.masks, true.masks)
+    found = tuple(Pair(found_for[truth.name], truth) for truth in true.masks if truth.name in found_for)
     if not found:
         raise CohortError(
             f"no prediction has the name of a truth: {listed((m.name for m in made.masks), 3)} here, "
@@ -61,7 +72,7 @@ def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:
             mend="name the predictions as the cases are named",
         )
     taken = {pair.prediction.name for pair in found}
-    missing = tuple(truth for truth in true.masks if truth.name not in partners)
+    missing = tuple(truth for truth in true.masks if truth.name not in found_for)
     extra = tuple(mask.name for mask in made.masks if mask.name not in taken)
     notes = [f"predictions: {note}" for note in made.notes] + [f"truths: {note}" for note in true.notes]
     if missing:
@@ -71,21 +82,21 @@ def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:
     return Pairs(made.root, true.root, found, missing, extra, tuple(notes))
 
 
-def _partners(made: Sequence[Mask], true: Sequence[Mask]) -> dict[str, Mask]:
-    """The prediction for each truth's name that has one."""
+def partners(made: Sequence[_Made], true: Sequence[Named]) -> dict[str, _Made]:
+    """The prediction (or whatever else goes by a case's name) for each truth's name that has one."""
     by_name = {mask.name: mask for mask in made}
-    partners = {truth.name: by_name[truth.name] for truth in true if truth.name in by_name}
-    taken = {mask.name for mask in partners.values()}
-    bases = [Counter(_base(mask.name) for mask in masks) for masks in (made, true)]
+    found = {truth.name: by_name[truth.name] for truth in true if truth.name in by_name}
+    taken = {mask.name for mask in found.values()}
+    bases = [Counter(_base(named.name) for named in side) for side in (made, true)]
     by_base = {_base(mask.name): mask for mask in made if mask.name not in taken}
     for truth in true:
         base = _base(truth.name)
         other = by_base.get(base)
-        if truth.name in partners or other is None or any(count[base] > 1 for count in bases):
+        if truth.name in found or other is None or any(count[base] > 1 for count in bases):
             continue
         if "/" not in truth.name or "/" not in other.name:  # p1/ct is never held against p2/ct
-            partners[truth.name] = other
-    return partners
+            found[truth.name] = other
+    return found
 
 
 def _base(name: str) -> str:

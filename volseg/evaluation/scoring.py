@@ -13,8 +13,8 @@ import numpy.typing as npt
 from volseg.errors import GridMismatch, LabelError, VolsegError, VolumeError
 from volseg.evaluation.masks import Mask
 from volseg.evaluation.pairing import Pair
+from volseg.evaluation.reading import read_mask, read_masks
 from volseg.evaluation.resampling import resample_labels
-from volseg.io import Volume, read_labels
 from volseg.io.voxel_check import present
 from volseg.labels import Labels
 from volseg.metrics import EmptyPolicy, StructureScore, score_case
@@ -110,8 +110,7 @@ class Scoring:
 
     def _scored(self, pair: Pair) -> CaseResult:
         instances = pair.truth.instances
-        truth = _read(pair.truth, None if instances else self.labels)
-        made = _read(pair.prediction, None if instances else self.labels)
+        made, truth = read_masks(pair.prediction, pair.truth, None if instances else self.labels)
         notes = [f"truth: {note}" for note in truth.notes] + [f"prediction: {note}" for note in made.notes]
         predicted = made.array
         if not made.grid.same_as(truth.grid):
@@ -152,15 +151,11 @@ def shown(mask: Mask, root: Path) -> str:
 def present_values(mask: Mask) -> tuple[int, ...] | VolsegError:
     """The label values of a mask, or what is wrong with it."""
     try:
-        return tuple(present(_read(mask, None).array))
+        return tuple(present(read_mask(mask, None).array))
     except VolsegError as error:
         return error
     except MemoryError:
         return VolumeError(NO_MEMORY, where=mask.path)
-
-
-def _read(mask: Mask, labels: Labels | None) -> Volume:
-    return read_labels(mask.path, labels, frame=mask.frame)
 
 
 def _one_structure(array: npt.NDArray[np.integer], labels: Labels) -> npt.NDArray[np.integer]:

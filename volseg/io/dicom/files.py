@@ -10,6 +10,10 @@ from volseg.errors import VolumeError
 _PREAMBLE = 128
 # Without the 128-byte preamble a file starts with an element of group 0002 or 0008: a small number, a short length.
 _FIRST_GROUPS = (0x0002, 0x0008)
+# The class of an object is element 0002,0002, among the first behind the preamble.
+_META = 1024
+_CLASS = b"\x02\0\x02\0UI"
+_SEGMENTATIONS = (b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.66.7")
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -22,6 +26,24 @@ def is_dicom(path: str | Path) -> bool:
     if path.is_dir():
         return any(_starts_as_dicom(file) for file in plain_files(path))
     return path.is_file() and _starts_as_dicom(path)
+
+
+def is_segmentation(path: str | Path) -> bool:
+    """Whether a file says in its first bytes that it is a DICOM-SEG.
+
+    >>> is_segmentation("mask.nii.gz")
+    False
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_META)
+    except OSError:
+        return False
+    before, found, rest = start.partition(_CLASS)
+    if not found or before[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
+        return False
+    return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ") in _SEGMENTATIONS
 
 
 def plain_files(folder: Path) -> list[Path]:

@@ -1,0 +1,69 @@
+"""DICOM-SEG as a prediction and as a truth: the same scores as the same masks in NIfTI."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from volseg.evaluation import Evaluation, evaluate
+from volseg.io import Volume, read_volume, write_labels
+from volseg.io.dicom_seg import write_dicom_seg
+from volseg.labels import Labels
+
+LABELS = Labels.of({"ball": 2, "rod": 5})
+
+
+@pytest.fixture
+def masks(dicom_series: Callable[..., list[Path]], tmp_path: Path) -> tuple[Path, Volume]:
+    """``made`` and ``true``, each in ``nifti`` and in ``dicom``; the outer slices of the made mask are empty."""
+    image = read_volume(dicom_series(slices=6)[0].parent)
+    for name, low in (("true", 1), ("made", 2)):
+        array = np.zeros(image.array.shape, np.uint8)
+        array[2:6, 3:8, low:5] = 2
+        array[7:9, 2:10, 2:4] = 5
+        for form in ("nifti", "dicom"):
+            (tmp_path / form / name).mkdir(parents=True)
+        write_labels(tmp_path / "nifti" / name / "case.nii.gz", array, image.grid, LABELS)
+        write_dicom_seg(tmp_path / "dicom" / name / "case.dcm", array, image, LABELS)
+    return tmp_path, image
+
+
+def scores(found: Evaluation) -> dict[str, tuple[float, ...]]:
+    (case,) = found.cases
+    assert case.error is None
+    return {score.structure: (score.dice, score.hd95, score.surface_dice, score.truth_ml) for score in case.scores}
+
+
+@pytest.mark.parametrize(("made", "true"), [("dicom", "nifti"), ("nifti", "dicom"), ("dicom", "dicom")])
+def test_formats_do_not_matter(masks: tuple[Path, Volume], made: str, true: str) -> None:
+    """Whichever of the two is a DICOM-SEG, slices that it leaves out are background and the scores are the same."""
+    root, _ = masks
+    expected = scores(evaluate(root / "nifti" / "made", root / "nifti" / "true", labels=LABELS))
+    assert 0 < expected["ball"][0] < 1 == expected["rod"][0]
+    found = scores(evaluate(root / made / "made", root / true / "true", labels=LABELS))
+    for structure, values in expected.items():
+        assert found[structure] == pytest.approx(values, rel=1e-6)
+
+
+def test_a_segmentation_beside_its_series_has_the_name_of_the_folder(
+    masks: tuple[Path, Volume], tmp_path: Path
+) -> None:
+    """``truth/case/`` with a series and one DICOM-SEG is held against ``case.nii.gz``."""
+    root, image = masks
+    shutil.copytree(image.source, tmp_path / "truth" / "case")
+    shutil.copy(root / "dicom" / "true" / "case.dcm", tmp_path / "truth" / "case" / "segmentation.dcm")
+    found = evaluate(root / "nifti" / "made", tmp_path / "truth", labels=LABELS)
+    assert [case.case for case in found.cases] == ["case"]
+    assert scores(found)["rod"][0] == 1
+
+
+def test_an_unknown_segment_is_an_error(masks: tuple[Path, Volume]) -> None:
+    """A segment whose name is no label is named; it is not taken by its number."""
+    root, _ = masks
+    found = evaluate(root / "dicom" / "made", root / "nifti" / "true", labels=Labels.of({"ball": 2, "disc": 5}))
+    assert found.cases[0].error is not None
+    assert "holds the segment 'rod', which is no label" in found.cases[0].error
