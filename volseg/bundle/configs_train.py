@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from volseg.bundle.parts import beginning, first_steps, order
+from volseg.bundle.parts import beginning, first_steps
 from volseg.bundle.settings import settings_of
 from volseg.engine.compose import (
     batch_part,
@@ -75,7 +75,7 @@ def train_config(recipe: Recipe, *, name: str = "train") -> dict[str, Any]:
                 "reader": cases_part(recipe),
             },
             "decision": decision_part(recipe),
-            "order": order(recipe),
+            "order": recipe.inference.order,
         },
         **first_steps(name),
         "run": ["$@train::trainer.judge()", "$@train::trainer.run()", "$@train::trainer.leave_bundle()"],

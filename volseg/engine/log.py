@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isfinite
@@ -91,3 +92,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return None
     return value
+
+
+def quiet(engine: Any) -> None:
+    """Errors are told once, by whoever started the training, and not by the engine on their way."""
+    engine.logger = logging.getLogger("volseg.engine.run")
+    engine.logger.addHandler(logging.NullHandler())
+    engine.logger.propagate = False
