@@ -30,6 +30,17 @@ def load_recipe(path: StrPath, overlays: Iterable[StrPath] = (), sets: Iterable[
     return Recipe.from_layers(layers)
 
 
+def change_recipe(recipe: Recipe, overlays: Iterable[StrPath] = (), sets: Iterable[str] = ()) -> Recipe:
+    """A recipe with overlays over it in their order, and single keys over those.
+
+    Raises:
+        RecipeError: one line per mistake, naming the file or setting it stands in.
+    """
+    # without its defaults, so that a change of kind brings the defaults of the new kind
+    written = Layer("recipe", recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    return Recipe.from_layers([written, *map(_layer, _several(overlays)), *map(_setting, _several(sets))])
+
+
 def dump_recipe(recipe: Recipe, *, defaults: bool = True, comments: Mapping[str, str] | None = None) -> str:
     """The recipe as YAML, always the same text for the same recipe; it loads back equal.
 

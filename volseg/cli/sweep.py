@@ -1,0 +1,79 @@
+"""``volseg sweep``: trainings of one recipe with some keys changed, and a table of what each gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volseg.cli import console
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="What is varied.", show_default=False)],
+    data: Annotated[Path, typer.Option("-d", "--data", help="A data folder, or a CSV.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The sweep's folder.", show_default=False)],
+    recipe: Annotated[
+        Path | None,
+        typer.Option("-r", "--recipe", help="The recipe that is changed.", show_default="the one that the file names"),
+    ] = None,
+    overlay: Annotated[
+        list[Path] | None, typer.Option("--overlay", help="Changes of recipe keys, in YAML; may be repeated.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="One recipe key, as training.epochs=20; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier sweep.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    parallel: Annotated[
+        int | None,
+        typer.Option("--parallel", min=1, help="Trainings at the same time.", show_default="one on each GPU"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the recipes and their costs; train none.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Train a recipe in many variants, stop the hopeless ones early, keep the best as a bundle.
+
+    Exit code 3 when some trainings fail, 130 when a signal interrupted it; --resume goes on.
+
+    Example: volseg sweep configs/sweeps/optimizers_2d.yaml -d data/ -o sweep/
+    """
+    from volseg.study.arms import base_recipe, make_arms
+    from volseg.study.sweep_file import load_sweep
+
+    chosen = load_sweep(file)
+    arms = make_arms(chosen, base_recipe(chosen, file, recipe, overlay or [], sets or []), file)
+    console.say(f"{len(arms)} recipes, {len(chosen.seeds)} trainings of each")
+    if dry_run:
+        from volseg.study.costs import cost
+
+        rows = []
+        for arm in arms:
+            found = cost(arm.recipe)
+            epochs = str(arm.recipe.training.epochs)
+            rows.append([arm.name, f"{found.parameters:,}", f"{found.operations / 1e9:.3g}", epochs])
+        console.result_table(["recipe", "parameters", "GFLOP", "epochs"], rows)
+        return
+    from volseg.engine.stopping import Stop
+    from volseg.study.sweep import sweep as run
+    from volseg.study.sweep_table import sweep_json, sweep_text
+
+    stop = Stop()
+    result = run(chosen, arms, data, out, resume=resume, device=device, parallel=parallel, stop=stop, tell=console.say)
+    if as_json:
+        console.result_json(sweep_json(result.rows, result.folder))
+    else:
+        console.result_table(*sweep_text(result.rows))
+    if result.interrupted is not None:
+        console.say(f"{result.interrupted}; go on with --resume")
+        raise typer.Exit(console.INTERRUPTED)
+    failed = [row for row in result.rows if row.state == "failed"]
+    for row in failed:
+        console.warn(f"{row.arm.name}: {row.error}")
+    console.say(
+        f"table.csv, table.json and curves.svg are in {out}"
+        + ("" if result.bundle is None else f"; the best bundle is in {result.bundle}")
+    )
+    if failed:
+        raise typer.Exit(console.FAILED if len(failed) == len(result.rows) else console.SOME_FAILED)
