@@ -156,12 +156,13 @@ def _ours(network: Any, volume: Any, *, precision: str, budget: int | None, **_:
     import torch
 
     from volseg.inference.pieces import stream_logits
+    from volseg.inference.stream import Decision, decide
+
+    decision = Decision(tuple(range(network.out_channels)))
 
     def work() -> Any:
-        labels = torch.empty(volume.shape[2:], dtype=torch.uint8)
-        for box, logits in stream_logits(volume[0], network, max_memory=budget, precision=precision):  # type: ignore[arg-type]
-            labels[box.slices] = logits.argmax(0)
-        return labels
+        pieces = stream_logits(volume[0], network, max_memory=budget, precision=precision)  # type: ignore[arg-type]
+        return torch.from_numpy(decide(pieces, volume.shape[2:], decision).labels)
 
     return work
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -136,11 +137,49 @@ class Up:
     def transposed(self, x: Tensor) -> Tensor:
         """The transposed convolution."""
         assert self.weight is not None
-        return _UP[len(self.scale)](x, self.weight, self.bias, stride=self.scale)
+        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
+            return _UP[len(self.scale)](x, self.weight, self.bias, stride=self.scale)
+        return self._placed(x, self.weight)
+
+    def _placed(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same as one matrix product whose results are put where they belong: no outputs overlap.
+
+        PyTorch gives small inputs to a slow path of its own that returns another layout, and copying out of that costs more
+        than the product.
+        """
+        dims, width = len(self.scale), weight.shape[1]
+        last = (0, *range(2, dims + 2), 1)
+        rows = x.permute(last).reshape(-1, x.shape[1])
+        table = weight.permute(0, *range(2, dims + 2), 1).reshape(x.shape[1], -1)
+        bias = x.new_zeros(width) if self.bias is None else self.bias
+        product = torch.addmm(bias.repeat(prod(self.scale)), rows, table)
+        coarse = x.shape[2:]
+        apart = product.view(x.shape[0], *coarse, *self.scale, width)
+        order = [0, *(a for d in range(dims) for a in (1 + d, 1 + dims + d)), 1 + 2 * dims]
+        fine = [n * s for n, s in zip(coarse, self.scale, strict=True)]
+        return apart.permute(order).reshape(x.shape[0], *fine, width).permute(0, dims + 1, *range(1, dims + 1))
 
     def interpolate(self, x: Tensor) -> Tensor:
         """The linear interpolation alone, nothing cropped."""
         return interpolate(x, self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The 1x1 convolution to the logits, as one matrix product: several times as fast as a convolution for few classes.
+
+    The logits come channels first whatever the features' layout, the order in which deciding reads them.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The logits of features."""
+        dims = x.ndim - 2
+        voxels = x.permute(0, *range(2, dims + 2), 1).reshape(x.shape[0], -1, x.shape[1]).transpose(1, 2)
+        logits = torch.baddbmm(self.bias[:, None], self.weight.expand(x.shape[0], -1, -1), voxels)
+        return logits.view(x.shape[0], -1, *x.shape[2:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +191,7 @@ class Levels:
     bottom: Block
     ups: tuple[Up, ...]
     decoder: tuple[Block, ...]
-    head: Conv
+    head: Head
     dtype: torch.dtype
     device: torch.device
     layout: torch.memory_format
@@ -206,13 +245,18 @@ class Levels:
             bias = None if source.bias is None else source.bias.detach().to(dtype)
             return Up(weight, bias, None, scale, (0,) * len(scale))
 
+        def head(source: nn.Module) -> Head:
+            assert isinstance(source, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            assert source.bias is not None
+            return Head(source.weight.detach().flatten(1).to(dtype), source.bias.detach().to(dtype))
+
         return cls(
             network.shape,
             tuple(map(block, network.encoder)),
             block(network.bottom),
             tuple(up(layer, level) for level, layer in enumerate(network.ups)),
             tuple(map(block, network.decoder)),
-            conv(network.head),
+            head(network.head),
             dtype,
             next(network.parameters()).device,
             layout,

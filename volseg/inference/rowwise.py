@@ -49,7 +49,8 @@ def rowwise(
                 raise
             plan = _thinner(plan, network)
             _log.warning("memory ran out; going on from row %d with %d rows at a time", done, plan.rows)
-        allocator.give_back()
+        if budget is not None or done < spatial[plan.axis]:
+            allocator.give_back()  # with no budget the blocks stay for the next volume: touching them anew costs time
         if network.device.type == "cuda":
             torch.cuda.empty_cache()
 

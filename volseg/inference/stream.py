@@ -54,14 +54,20 @@ class Decision:
         """The label of each voxel of (channels, *spatial)."""
         if len(channels) != len(self.values):
             raise UsageError(f"{len(channels)} channels cannot be told by {len(self.values)} label values")
-        values = np.asarray(self.values, dtype=self.dtype)
+        # channel by channel: many times as fast as torch's argmax over an axis that is not the innermost
+        kind = torch.uint8 if self.dtype.itemsize == 1 else torch.int64
+        start = self.values[0] if self.kind == "argmax" else 0
+        labels = torch.full(channels.shape[1:], start, dtype=kind, device=channels.device)
         if self.kind == "argmax":
-            return np.asarray(values[channels.argmax(dim=0).cpu().numpy()])
-        border = 0.0 if self.given == "logits" else 0.5
-        last = torch.zeros(channels.shape[1:], dtype=torch.uint8, device=channels.device)
-        for index, channel in enumerate(channels):
-            last.masked_fill_(channel > border, index + 1)
-        return np.asarray(np.concatenate([[0], values]).astype(self.dtype)[last.cpu().numpy()])
+            largest = channels[0].clone()
+            for value, channel in zip(self.values[1:], channels[1:], strict=True):
+                labels.masked_fill_(channel > largest, value)
+                torch.maximum(largest, channel, out=largest)
+        else:
+            border = 0.0 if self.given == "logits" else 0.5
+            for value, channel in zip(self.values, channels, strict=True):
+                labels.masked_fill_(channel > border, value)
+        return labels.cpu().numpy().astype(self.dtype, copy=False)
 
     def probabilities(self, channels: Tensor) -> Tensor:
         """The channels as probabilities."""
