@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,30 @@ settings.register_profile("volseg", deadline=None, suppress_health_check=[Health
 settings.load_profile("volseg")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How ``volseg predict`` ended."""
+
+    code: int
+    out: str
+    err: str
+    summary: dict[str, Any]
+    output: Path
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """The reasons of the cases that failed."""
+        return {case["case"]: case["error"] for case in self.summary["cases"] if case["verdict"] == "failed"}
+
+    @property
+    def masks(self) -> list[str]:
+        """The masks of the others, below the output folder."""
+        return sorted(case["mask"] for case in self.summary["cases"] if case["verdict"] == "done")
+
+
+Predict = Callable[..., Predicted]
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +64,51 @@ def volseg() -> Run:
     def run(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "volseg.cli", *map(str, words)]
         return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, **more)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for 3-D images of any kind, its weights random: enough for everything but good masks."""
+    import torch
+
+    from volseg.bundle.build import build_bundle
+    from volseg.engine import compose
+    from volseg.recipe import Recipe
+
+    recipe = Recipe.from_dict(
+        {
+            "labels.values": {"bright": 1, "dark": 2},
+            "image": {"spatial_dims": 3, "allowed_spacing": [0.02, 50]},
+            "network": {"channels": [2, 4]},
+            "training": {"patch": [16, 16, 16], "precision": "float32"},
+            "bundle.name": "tiny",
+        }
+    )
+    torch.manual_seed(0)
+    network = compose.build(compose.network_part(recipe))
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.save(network.state_dict(), folder / "random.pt")
+    return build_bundle(recipe, folder / "bundle", weights=folder / "random.pt")
+
+
+@pytest.fixture
+def predict(tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Predict:
+    """Run ``volseg predict`` with the tiny bundle in this process: hundreds of times cost no more than once."""
+    from volseg.cli.app import main
+
+    def run(inputs: object, output: object, *words: object) -> Predicted:
+        given = ["volseg", "predict", "-i", inputs, "-o", output, "-b", tiny_bundle, *words]
+        monkeypatch.setattr("sys.argv", [str(word) for word in given])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        told = Path(str(output), "summary.json")
+        summary = json.loads(told.read_text()) if told.is_file() else {}
+        code = left.value.code
+        return Predicted(code if isinstance(code, int) else 0, said.out, said.err, summary, Path(str(output)))
 
     return run
 

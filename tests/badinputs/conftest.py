@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from volseg.errors import VolsegError
-from volseg.io import Volume, read_volume
+from volseg.io import Volume, read_labels, read_volume
 
 AFFINE = np.array([[-0.8, 0, 0, 90.5], [0, 0.8, 0, -126.25], [0, 0, 2.5, -72], [0, 0, 0, 1]], dtype=np.float32)
 
@@ -72,21 +72,51 @@ def nifti(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def refused() -> Callable[..., None]:
-    """Assert that a file is refused with exactly this line: the path, the cause, the mend."""
+def through_predict(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Predict one file with the options of ``read_volume``; each time into a folder of its own."""
+    count = iter(range(1000))
+
+    def run(path: Path, **options: Any) -> Any:
+        words = [
+            word
+            for name, value in options.items()
+            for word in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}={value}"])
+        ]
+        return predict(path, tmp_path / f"masks-{next(count)}", *words)
+
+    return run
+
+
+@pytest.fixture
+def refused(through_predict: Callable[..., Any]) -> Callable[..., None]:
+    """Assert that a file is refused with exactly this line: the path, the cause, the mend.
+
+    An image is refused by ``volseg predict`` too, with the same line, no mask and exit code 3.
+    """
 
     def check(path: Path, line: str, read: Callable[..., Any] = read_volume, **options: Any) -> None:
         with pytest.raises(VolsegError) as caught:
             read(path, **options)
         assert str(caught.value) == f"{path}: {line}"
         assert "\n" not in str(caught.value)
+        if read is not read_volume or "spacing_range" in options:
+            return
+        ran = through_predict(path, **options)
+        assert ran.code == 3
+        assert list(ran.errors.values()) == [f"{path.name}: {line}"]
+        assert f"warning: {path.name}: {line}\n" in ran.err
+        assert ran.masks == []
+        assert "Traceback" not in ran.err
 
     return check
 
 
 @pytest.fixture
-def accepted() -> Callable[..., Volume]:
-    """Assert that a file is read with exactly these voxels, this affine and these notes."""
+def accepted(through_predict: Callable[..., Any]) -> Callable[..., Volume]:
+    """Assert that a file is read with exactly these voxels, this affine and these notes.
+
+    An image gets its mask from ``volseg predict`` too, on its own grid, and the notes are told.
+    """
 
     def check(
         path: Path, array: Any, affine: Any = AFFINE, notes: tuple[str, ...] = (),
@@ -98,6 +128,14 @@ def accepted() -> Callable[..., Volume]:
         assert volume.array.dtype.isnative
         assert np.allclose(volume.grid.affine, affine, rtol=1e-6, atol=1e-6)
         assert volume.notes == notes
+        if read is not read_volume or "spacing_range" in options:
+            return volume
+        ran = through_predict(path, **options)
+        (record,) = ran.summary["cases"]
+        assert (ran.code, record["error"], tuple(record["notes"])) == (0, None, notes)
+        assert all(note in ran.err for note in notes)
+        mask = read_labels(Path(ran.output, record["mask"]))
+        assert mask.grid == volume.grid
         return volume
 
     return check

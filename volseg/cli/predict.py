@@ -60,6 +60,10 @@ def predict(
     geometry: options.Trusted = None,
     assume_ras: options.AssumeRas = False,
     fill_nan: options.FillNan = None,
+    show_names: Annotated[
+        bool,
+        typer.Option("--show-names", help="Name files in full; else by their place below the input and the output."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Segment a file, a folder, a tree or a DICOM series: one mask per case, on its own grid, and summary.json.
@@ -82,13 +86,17 @@ def predict(
         part=(part_id, num_parts),
         reading=options.reading(series, geometry, assume_ras, fill_nan),
         keep_probabilities=save_probabilities,
+        show_names=show_names,
     )
     loaded = load_bundle(bundle)
     if tta is not None:
         chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
         loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))
     predictor = loaded.predictor(device=device, max_memory=max_memory, tile=_sizes(tile), blend=blend or None)
-    work = plan(request, {**loaded.identity, "blend": predictor.blend, "precision": predictor.precision})
+    settings = {"blend": predictor.blend, "precision": predictor.precision}
+    if predictor.blend:  # exact pieces give the same masks whatever their size
+        settings["tile"] = predictor.tile
+    work = plan(request, {**loaded.identity, **settings})
     for note in work.notes:
         console.say(note)
     if dry_run:
@@ -104,8 +112,8 @@ def predict(
             step(record.case)
             if record.error:
                 console.warn(record.error)
-            for hint in record.hints:
-                console.say(f"{record.case}: {hint}")
+            for told in (*record.notes, *record.hints):
+                console.say(f"{record.case}: {told}")
     failed = sum(record.verdict == "failed" for record in records)
     if as_json:
         console.result_json([asdict(record) for record in records])

@@ -117,8 +117,8 @@ def plan(request: Request, identity: Mapping[str, Any]) -> Plan:
         output = request.output / names[case.name]
         _require_apart(case, output)
         try:
-            key = _key(case, settings)
             _require_format(case, request.format)
+            key = _key(case, settings)
         except VolsegError as error:
             failed.append(Record(case.name, "failed", error=request.line(error, case)))
             continue
@@ -158,7 +158,9 @@ def _require_apart(case: Case, output: Path) -> None:
 
 
 def _require_format(case: Case, form: str) -> None:
-    if form == "dicom-seg" and identify(case.image).kind != "dicom":
+    """Refuse what its first bytes tell is no image, unread: reading a pipe or a device to its end never ends."""
+    kinds = {identify(image).kind for image in case.images}
+    if form == "dicom-seg" and kinds != {"dicom"}:
         raise UsageError(
             "is no DICOM series, and a DICOM-SEG is written beside one", where=case.image, mend="--format nii.gz"
         )
