@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from volseg import __version__
-from volseg.cli import cardiac, check, console, doctor, evaluate, fingerprint, phantom, predict, sweep, train
+from volseg.cli import cardiac, check, console, doctor, evaluate, fingerprint, phantom, predict, report, sweep, train
 from volseg.cli.bundle import bundle_app
 from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
@@ -62,6 +62,7 @@ app.command()(sweep.sweep)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(cardiac.cardiac)
+app.command()(report.report)
 app.add_typer(bundle_app)
 
 
