@@ -62,9 +62,9 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe) -> Iterator[Outcome]:
         writing: Future[Record] | None = None
         for job, following in zip(work.jobs, (*work.jobs[1:], None), strict=True):
             ready = ahead.result()
-            if following is not None:
-                ahead = reader.submit(steps.read, following)
+            ahead = reader.submit(steps.read, following) if following is not None else Future()
             decided = steps.decide(job, ready)
+            del ready  # what the network saw is not needed any more, and may be large
             if writing is not None:
                 yield note(writing.result())
             writing = writer.submit(steps.write, job, decided)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -138,7 +138,9 @@ def decide(ready: Ready, predictor: Predictor, *, keep_probabilities: bool = Fal
     """Let the network see a case."""
     started = perf_counter()
     decided = predictor.decide(ready.prepared, keep_probabilities=keep_probabilities)
-    return Done(ready, decided, {**ready.seconds, "network": perf_counter() - started})
+    # the way back needs no voxels of what the network saw; without them there is room for the next case
+    seen = replace(ready.prepared, image=ready.prepared.image.new_empty(0))
+    return Done(replace(ready, prepared=seen), decided, {**ready.seconds, "network": perf_counter() - started})
 
 
 def finish(done: Done, predictor: Predictor, recipe: Recipe) -> Segmentation:
