@@ -167,5 +167,8 @@ def test_refusals(trained: Path, untrained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(trained, folder)
     (folder / SAFETENSORS).write_bytes((folder / SAFETENSORS).read_bytes()[:-10])
+    with pytest.raises(BundleError, match=r"model\.safetensors is not the one in the manifest"):
+        load_bundle(folder)
+    (folder / "manifest.json").unlink()
     with pytest.raises(BundleError, match="is no safetensors file"):
         load_bundle(folder)

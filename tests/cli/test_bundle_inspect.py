@@ -99,10 +99,12 @@ def test_neither_torch_nor_monai_is_loaded(heart: Path) -> None:
 def test_pack_then_unpack(heart: Path, tmp_path: Path) -> None:
     """A folder goes through a zip and back; what is hidden is told and left out; a spoilt zip is one line."""
     (heart / ".DS_Store").write_text("x")
+    (heart / "models" / "model.safetensors").unlink()
     made = bundle("pack", heart, "-o", tmp_path / "heart.zip")
     assert made.returncode == 0, made.stderr
     assert made.stdout.strip() == str(tmp_path / "heart.zip")
     assert "left out .DS_Store" in made.stderr
+    assert "packed without an acceptance case" in made.stderr
     out = bundle("unpack", tmp_path / "heart.zip", "-o", tmp_path / "out")
     assert out.stdout.strip() == str(tmp_path / "out" / "heart")
     assert (tmp_path / "out" / "heart" / "configs" / "recipe.yaml").read_text() == RECIPE

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from volseg.bundle.card import model_card
-from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_config, written
+from volseg.bundle.configs import rendered_configs, written
 from volseg.bundle.golden import make_golden
 from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.licences import data_licence, weights_licence
@@ -123,8 +123,7 @@ def render(
         BundleError: if the weights are not of the recipe's network.
     """
     files: dict[str, bytes] = {"configs/metadata.json": written(metadata(recipe, results))}
-    files |= {f"configs/{name}.json": written(config_named(recipe, name)) for name in CONFIGS}
-    files |= {f"configs/overlays/{name}.json": written(overlay_config(recipe, name)) for name in OVERLAYS}
+    files |= rendered_configs(recipe)
     files["configs/recipe.yaml"] = dump_recipe(recipe).encode()
     files["configs/logging.conf"] = LOGGING
     files["LICENSE"] = weights_licence(recipe).encode()

@@ -12,7 +12,7 @@ from volseg.bundle.configs_train import RUN_TIME, train_config
 from volseg.errors import UsageError
 from volseg.recipe import Recipe
 
-__all__ = ["CONFIGS", "OVERLAYS", "RUN_TIME", "config_named", "overlay_config", "written"]
+__all__ = ["CONFIGS", "OVERLAYS", "RUN_TIME", "config_named", "overlay_config", "rendered_configs", "written"]
 
 _LIST = re.compile(r"\[\n((?:\s+[^\s\[\]{}][^\[\]{}\n]*\n)+)\s*\]")
 _SHORT = 100
@@ -67,6 +67,12 @@ def overlay_config(recipe: Recipe, name: str) -> dict[str, Any]:
     """What an overlay changes in the configuration of training, for MONAI's list of configuration files."""
     before, after = train_config(recipe), train_config(recipe.changed(OVERLAYS[name], where=f"overlay {name}"))
     return dict(_changed(before, after, ""))
+
+
+def rendered_configs(recipe: Recipe) -> dict[str, bytes]:
+    """Every configuration and overlay of a recipe's bundle, by its path."""
+    files = {f"configs/{name}.json": written(config_named(recipe, name)) for name in CONFIGS}
+    return files | {f"configs/overlays/{name}.json": written(overlay_config(recipe, name)) for name in OVERLAYS}
 
 
 def written(config: Mapping[str, Any]) -> bytes:

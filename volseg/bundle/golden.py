@@ -18,16 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volseg.bundle.files import BundleFiles, read_whole
+from volseg.bundle.files import BundleFiles, StrPath, open_bundle, read_whole
 from volseg.bundle.golden_files import MASK, GoldenFiles, image_paths
 from volseg.bundle.golden_phantoms import phantoms
 from volseg.bundle.limits import MIB
-from volseg.bundle.load import Bundle
+from volseg.bundle.load import Bundle, load_bundle
+from volseg.bundle.manifest import RECIPE
 from volseg.errors import BundleError, VolsegError
 from volseg.inference.predictor import Predictor
 from volseg.io import Volume, read_labels, read_volume, write_labels, write_volume
 from volseg.labels import Labels
 
+_WEIGHTS = "models/model.safetensors"
 _LARGEST = 16 * MIB
 # a bundle may ask for any spacing: what its small image would be resampled to is judged before it is
 _MOST_VOXELS = 2**24
@@ -104,6 +106,22 @@ def make_golden(bundle: Bundle) -> dict[str, bytes]:
             f"the network gives no mask for a phantom ({failed})", where=bundle.where, mend="train it again"
         )
     return best[1]
+
+
+def golden_to_pack(path: StrPath) -> dict[str, bytes]:
+    """What the folder of a trained bundle lacks of an acceptance case; one that is there must hold.
+
+    Raises:
+        BundleError: if the bundle does not give the mask that is kept in it, or its recipe and weights do not fit.
+    """
+    with open_bundle(path) as files:
+        if RECIPE not in files.sizes or _WEIGHTS not in files.sizes:
+            return {}
+        bundle, golden = load_bundle(path), GoldenFiles.among(files.sizes)
+        if golden is None:
+            return make_golden(bundle)
+        judge_golden(bundle, files, golden)
+        return {}
 
 
 def judge_golden(bundle: Bundle, files: BundleFiles, golden: GoldenFiles, *, device: str = "cpu") -> GoldenOutcome:

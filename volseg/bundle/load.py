@@ -11,7 +11,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from volseg.bundle.configs import rendered_configs
 from volseg.bundle.files import open_bundle, read_whole
+from volseg.bundle.held import edited, held_files, hold_weights
 from volseg.bundle.limits import GIB
 from volseg.bundle.parts import turns_part, windows_part
 from volseg.bundle.weights import load_into, parse_safetensors
@@ -41,6 +43,7 @@ class Bundle:
         recipe: everything that inference depends on but the weights.
         weights: as they are stored, in half precision.
         sha256: of the weights' file.
+        notes: what whoever runs it should be told, a line each.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Bundle:
     recipe: Recipe
     weights: dict[str, Tensor]
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -154,16 +158,18 @@ class Bundle:
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Load a bundle from its folder or its zip.
+    """Load a bundle from its folder or its zip, in place.
 
-    Only ``configs/recipe.yaml`` and ``models/model.safetensors`` are read; no expression is evaluated, no name that
-    the bundle gives is imported, nothing is unpickled.
+    Only ``configs/recipe.yaml`` and ``models/model.safetensors`` are used, once they are found to be those in the
+    manifest; of a zip every file must be. No expression is evaluated, no name that the bundle gives is imported,
+    nothing is unpickled.
 
     Raises:
-        BundleError: if either is missing or damaged, or the weights are not of the recipe's network.
+        BundleError: if either is missing, damaged or changed, or the weights are not of the recipe's network.
         RecipeError: if the recipe does not hold together.
     """
-    with open_bundle(path) as files:
+    with open_bundle(path) as stranger:
+        files = held_files(stranger)
         name, where = files.name, files.where
         if _RECIPE not in files.sizes:
             raise BundleError(f"has no {_RECIPE}: no bundle of volseg", where=where)
@@ -172,11 +178,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         at = f"{where}: {_RECIPE}"
         data = read_yaml(read_whole(files, _RECIPE, LARGEST), at)
         raw = read_whole(files, _WEIGHTS, GIB)
-    recipe = Recipe.from_layers([Layer(at, data)])
+        recipe = Recipe.from_layers([Layer(at, data)])
+        notes = edited(files, rendered_configs(recipe))
     weights = parse_safetensors(raw, f"{where}: {_WEIGHTS}")
-    bundle = Bundle(recipe.bundle.name or name, where, recipe, weights, hashlib.sha256(raw).hexdigest())
-    bundle.network()  # whether the weights fit is known before the first case
-    return bundle
+    hold_weights(recipe, weights, where)  # whether they fit is known before the first case
+    return Bundle(recipe.bundle.name or name, where, recipe, weights, hashlib.sha256(raw).hexdigest(), notes=notes)
 
 
 def _blend(recipe: Recipe) -> bool | Windows:

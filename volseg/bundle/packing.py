@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from volseg.bundle.folder import is_leftover
 from volseg.bundle.limits import MIB
 from volseg.bundle.manifest import MANIFEST, METADATA, Manifest, check_files, make_manifest
 from volseg.bundle.names import name_problem
+from volseg.bundle.zip_records import Problem
 from volseg.errors import BundleError, VolsegError
 from volseg.io.atomic import PREFIX, atomic_write, refusal
 
@@ -34,8 +35,13 @@ class PackedBundle:
     left_out: tuple[str, ...]
 
 
-def pack_bundle(bundle: StrPath, out: StrPath) -> PackedBundle:
+def pack_bundle(bundle: StrPath, out: StrPath, more: Mapping[str, bytes] | None = None) -> PackedBundle:
     """Write a bundle's folder as ``NAME.zip``, which holds ``NAME/…`` and its manifest.
+
+    Args:
+        bundle: the folder; nothing in it is changed.
+        out: the zip.
+        more: files to pack beside those in the folder, by their paths in the bundle.
 
     Raises:
         BundleError: if the folder is no bundle, or holds what no bundle may.
@@ -47,8 +53,9 @@ def pack_bundle(bundle: StrPath, out: StrPath) -> PackedBundle:
         raise BundleError("a packed bundle is called NAME.zip", where=out)
     if not Path(bundle).is_dir():
         raise BundleError("no such folder", where=bundle)
-    with open_bundle(bundle) as files:
-        refuse_problems(files)
+    with open_bundle(bundle) as folder:
+        refuse_problems(folder)
+        files = _Joined(folder, more or {})
         if METADATA not in files.sizes:
             raise BundleError(f"no {METADATA} in it: this is no bundle", where=bundle)
         manifest = make_manifest(files, name=name)
@@ -57,6 +64,33 @@ def pack_bundle(bundle: StrPath, out: StrPath) -> PackedBundle:
                 file.write(piece)
         left_out = tuple(path for path in files.sizes if is_leftover(path))
     return PackedBundle(target, manifest, left_out)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A bundle's files with more of them, in memory."""
+
+    files: BundleFiles
+    more: Mapping[str, bytes]
+
+    @property
+    def where(self) -> str:
+        return self.files.where
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return dict(sorted({**self.files.sizes, **{path: len(data) for path, data in self.more.items()}}.items()))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.files.problems
+
+    def open(self, path: str) -> BinaryIO:
+        return io.BytesIO(self.more[path]) if path in self.more else self.files.open(path)
 
 
 def check_archive(path: StrPath) -> Manifest:

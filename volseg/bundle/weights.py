@@ -34,6 +34,17 @@ def load_into(network: nn.Module, weights: Mapping[str, Tensor], where: object) 
     Raises:
         BundleError: if names, shapes or values do not fit.
     """
+    require_fit(network, weights, where)
+    network.load_state_dict(dict(weights), strict=True)
+    return network
+
+
+def require_fit(network: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
+    """Hold weights against a network, which may be one without memory of its own (on the device ``meta``).
+
+    Raises:
+        BundleError: if names, shapes or values do not fit.
+    """
     own = network.state_dict()
     missing, foreign = [n for n in own if n not in weights], [n for n in weights if n not in own]
     if missing or foreign:
@@ -51,8 +62,6 @@ def load_into(network: nn.Module, weights: Mapping[str, Tensor], where: object) 
             )
         if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
             raise BundleError(f"the weight {name} holds NaN or infinity", where=where)
-    network.load_state_dict(dict(weights), strict=True)
-    return network
 
 
 def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Tensor]:

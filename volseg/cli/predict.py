@@ -35,7 +35,7 @@ class Tta(StrEnum):
 def predict(
     inputs: Annotated[Path, typer.Option("-i", "--input", help="A file, folder, tree, CSV or DICOM series.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder for masks and summary.json.")],
-    bundle: Annotated[Path, typer.Option("-b", "--bundle", help="A volseg bundle.")],
+    bundle: Annotated[Path, typer.Option("-b", "--bundle", help="A volseg bundle: its folder or its zip.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     max_memory: Annotated[
         str | None,
@@ -89,6 +89,8 @@ def predict(
         show_names=show_names,
     )
     loaded = load_bundle(bundle)
+    for note in loaded.notes:
+        console.warn(note)
     if tta is not None:
         chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
         loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from volseg.cli.bundle import build, check, inspect, pack, unpack
+from volseg.cli.bundle import build, check, inspect, pack, sign, unpack, verify
 
-bundle_app = typer.Typer(name="bundle", help="Build, check, look into, pack and unpack bundles.", no_args_is_help=True)
+bundle_app = typer.Typer(
+    name="bundle", help="Build, check, look into, pack, verify and sign bundles.", no_args_is_help=True
+)
 bundle_app.command()(build.build)
 bundle_app.command()(check.check)
 bundle_app.command()(inspect.inspect)
 bundle_app.command()(pack.pack)
 bundle_app.command()(unpack.unpack)
+bundle_app.command()(verify.verify)
+bundle_app.command()(sign.sign)

@@ -16,11 +16,18 @@ def pack(
 ) -> None:
     """Pack a bundle with a manifest of every file; the same folder always gives the same bytes.
 
+    A trained bundle without an acceptance case gets one.
+
     Example: volseg bundle pack bundles/heart -o heart.zip
     """
+    from volseg.bundle.golden import golden_to_pack
     from volseg.bundle.packing import pack_bundle
 
-    packed = pack_bundle(bundle, out)
+    packed = pack_bundle(bundle, out, golden_to_pack(bundle))
+    if packed.manifest.golden is None:
+        console.warn(
+            "no recipe with weights: packed without an acceptance case, so that verify has nothing to hold it to"
+        )
     for path in packed.left_out:
         console.warn(f"left out {path}: hidden, or an interpreter's")
     console.say(f"{len(packed.manifest.files)} files, manifest digest {packed.manifest.digest}")

@@ -1,0 +1,357 @@
+"""Verifying, signing and loading packed bundles: good ones hold, and every difference is one line that names it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from volseg.bundle.build import SAFETENSORS, STATE
+from volseg.bundle.files import open_bundle
+from volseg.bundle.golden import golden_to_pack
+from volseg.bundle.load import load_bundle
+from volseg.bundle.manifest import MANIFEST, make_manifest
+from volseg.bundle.packing import pack_bundle, unpack_bundle
+from volseg.bundle.signing import sign_bundle
+from volseg.bundle.state_dict import as_state_dict
+from volseg.bundle.verify import verify_bundle
+from volseg.bundle.weights import as_safetensors
+from volseg.errors import BundleError
+from volseg.recipe import Recipe
+
+Build = Callable[..., Path]
+INFERENCE = "configs/inference.json"
+
+
+def _edit(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / path).read_text()
+        assert old in text
+        (folder / path).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def _add(path: str, content: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(content)
+
+    return change
+
+
+def _remove(*paths: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        for path in paths:
+            (folder / path).unlink()
+
+    return change
+
+
+def _weights(of: str, write: Callable[[Any], bytes]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / SAFETENSORS)
+        weights["head.weight"] *= -1
+        (folder / of).write_bytes(write(weights))
+
+    return change
+
+
+def _both_weights(folder: Path) -> None:
+    _weights(STATE, as_state_dict)(folder)
+    _weights(SAFETENSORS, as_safetensors)(folder)
+
+
+#: what somebody does who then writes a new manifest
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "config": (_edit(INFERENCE, '"bundle_root"', '"x": "$1", "bundle_root"'), f"{INFERENCE} is not what the recipe"),
+    "overlay": (_add("configs/overlays/more.json", "{}"), "configs/overlays/more.json is nothing that the recipe"),
+    "logging": (_edit("configs/logging.conf", "StreamHandler", "FileHandler"), "configs/logging.conf is not what"),
+    "metadata": (_edit("configs/metadata.json", "A. Nother", "B. Nother"), "configs/metadata.json is not what"),
+    "card": (_edit("docs/README.md", "Research", "Clinical"), "docs/README.md is not what the recipe renders"),
+    "licence": (_edit("LICENSE", "Apache", "Apathe"), "LICENSE is not what the recipe renders"),
+    "script": (_add("scripts/net.py", "1"), "scripts/net.py is nothing that the recipe renders"),
+    "torchscript": (_add("models/model.ts", "1"), "models/model.ts is nothing that the recipe renders"),
+    "document with code": (_add("docs/more.py", "1"), "docs/more.py is no document: a script"),
+    "missing config": (_remove("configs/evaluate.json"), "configs/evaluate.json is missing, which the recipe renders"),
+    "missing weights": (_remove(SAFETENSORS), "has no models/model.safetensors"),
+    "missing recipe": (_remove("configs/recipe.yaml"), "has no configs/recipe.yaml"),
+    "missing case": (_remove("golden/mask.nii"), "golden/image.nii is nothing that the recipe renders"),
+    "no case": (_remove("golden/mask.nii", "golden/image.nii"), "has no acceptance case"),
+    "results": (_add("docs/results.json", '{"count": 1}'), "docs/results.json holds no results"),
+    "torch weights": (_weights(STATE, as_state_dict), f"{STATE} holds other weights than {SAFETENSORS}"),
+    "weights": (_weights(SAFETENSORS, as_safetensors), f"{STATE} holds other weights"),
+    "both weights": (_both_weights, "gives another mask for its acceptance case"),
+    "recipe": (_edit("configs/recipe.yaml", "resampling_order: 1", "resampling_order: 3"), "is not what the recipe"),
+}  # fmt: skip
+
+
+def _changed(built: Path, folder: Path, change: Callable[[Path], None]) -> Path:
+    """A copy of a bundle, changed, and packed with a manifest that says so."""
+    shutil.copytree(built, folder / "cells")
+    change(folder / "cells")
+    return pack_bundle(folder / "cells", folder / "cells.zip").path
+
+
+def test_a_good_bundle_holds(built: Path, packed: Path, tmp_path: Path) -> None:
+    """A bundle as it was built, packed, and unpacked again."""
+    found = verify_bundle(packed)
+    assert (found.golden.differing, found.identity) == (0, None)
+    assert found.golden.structures
+    unpacked = unpack_bundle(packed, tmp_path)
+    for path in (built, unpacked):
+        again = verify_bundle(path)
+        assert (again.manifest, again.weights, again.golden) == (found.manifest, found.weights, found.golden)
+    assert json.loads(json.dumps(found.to_dict()))["golden"]["tolerance"] == 0.005
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_new_manifest_is_not_enough(name: str, built: Path, tmp_path: Path) -> None:
+    """What does not follow from the recipe and the weights is told, whatever the manifest says of it."""
+    change, words = CHANGES[name]
+    path = _changed(built, tmp_path, change)
+    with pytest.raises(BundleError) as caught:
+        verify_bundle(path)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_documents_may_come_along(built: Path, tmp_path: Path) -> None:
+    """A figure or a text in docs/ is no reason to refuse."""
+    path = _changed(built, tmp_path, _add("docs/notes.txt", "measured twice"))
+    assert "docs/notes.txt" in verify_bundle(path).manifest.files
+
+
+def test_a_zip_that_another_program_packed(built: Path, tmp_path: Path) -> None:
+    """It holds the same files, and is refused: other programs may see other things in it."""
+    path = shutil.make_archive(str(tmp_path / "cells"), "zip", built.parent, built.name)
+    with pytest.raises(BundleError, match="of the zip is not what packing gives"):
+        verify_bundle(path)
+
+
+def test_without_a_manifest(built: Path, tmp_path: Path) -> None:
+    """Nothing says what belongs in it."""
+    shutil.copytree(built, tmp_path / "cells")
+    (tmp_path / "cells" / MANIFEST).unlink()
+    with pytest.raises(BundleError, match=r"has no manifest\.json"):
+        verify_bundle(tmp_path / "cells")
+
+
+def test_nothing_is_left_behind(built: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The private copies are gone, whatever the verdict."""
+    bad = _changed(built, tmp_path, CHANGES["both weights"][0])
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    verify_bundle(packed)
+    with pytest.raises(BundleError):
+        verify_bundle(bad)
+    assert list(temporary.iterdir()) == []
+
+
+def test_loading_a_zip(built: Path, packed: Path) -> None:
+    """From Python a zip is as good as a folder: the same weights, and the same mask for the same image."""
+    one, other = load_bundle(built), load_bundle(packed)
+    assert one.identity == other.identity
+    assert one.notes == other.notes == ()
+    image = built / "golden" / "image.nii"
+    assert np.array_equal(one.predict(image).labels, other.predict(image).labels)
+
+
+@pytest.mark.parametrize("path", ["LICENSE", INFERENCE, "models/model.pt", SAFETENSORS, "configs/recipe.yaml"])
+def test_a_zip_must_be_whole_to_be_run(path: str, packed: Path, tmp_path: Path) -> None:
+    """A byte that changed in any file, one that is used or not, closes it."""
+    data = bytearray(packed.read_bytes())
+    data[data.find(f"cells/{path}".encode()) + len(f"cells/{path}") + 3] ^= 1
+    (tmp_path / "cells.zip").write_bytes(data)
+    with pytest.raises(BundleError):
+        load_bundle(tmp_path / "cells.zip")
+
+
+def test_an_edited_config_is_noticed(built: Path, tmp_path: Path) -> None:
+    """In a folder and in a zip with a manifest of its own it is told, and not followed."""
+    path = _changed(built, tmp_path, _edit(INFERENCE, '"bundle_root"', '"x": "$open(1)", "bundle_root"'))
+    for place in (path, tmp_path / "cells"):
+        (note,) = load_bundle(place).notes
+        assert f"{INFERENCE} is not what configs/recipe.yaml renders; volseg follows the recipe" in note
+        assert "python -m monai.bundle run inference --config_file" in note
+    with open_bundle(path) as files:
+        older = make_manifest(files)
+    (tmp_path / "cells" / MANIFEST).write_bytes(
+        type(older)(older.name, older.files, older.recipe, older.golden, {"volseg": "0.0.9"}).to_bytes()
+    )
+    (note,) = load_bundle(tmp_path / "cells").notes
+    assert "renders by this version (0.0.9 wrote it)" in note
+
+
+@pytest.mark.parametrize("path", ["configs/recipe.yaml", SAFETENSORS])
+def test_a_folder_whose_recipe_or_weights_were_exchanged(
+    path: str, built: Path, build: Build, recipe: Recipe, tmp_path: Path
+) -> None:
+    """The two files that are used must be those in the folder's manifest, if it has one."""
+    shutil.copytree(built, tmp_path / "cells")
+    if path == SAFETENSORS:
+        save_file({name: value + 1 for name, value in load_file(built / path).items()}, tmp_path / "cells" / path)
+    else:
+        _edit(path, "resampling_order: 1", "resampling_order: 3")(tmp_path / "cells")
+    with pytest.raises(BundleError, match=r"is not the one in the manifest; .*volseg bundle build"):
+        load_bundle(tmp_path / "cells")
+    (tmp_path / "cells" / MANIFEST).unlink()
+    load_bundle(tmp_path / "cells")
+
+
+def test_a_recipe_that_asks_for_all_memory(built: Path, tmp_path: Path) -> None:
+    """A network of terabytes is held against the weights before any of it is made."""
+    path = _changed(built, tmp_path, _edit("configs/recipe.yaml", "channels: [2, 4]", "channels: [2, 65536]"))
+    (tmp_path / "cells" / MANIFEST).unlink()
+    for place in (path, tmp_path / "cells"):
+        with pytest.raises(BundleError, match="not of this network"):
+            load_bundle(place)
+
+
+def test_packing_adds_what_is_missing(built: Path, tmp_path: Path) -> None:
+    """A trained folder without an acceptance case gets one in its zip; one that does not hold is refused."""
+    shutil.copytree(built, tmp_path / "cells")
+    shutil.rmtree(tmp_path / "cells" / "golden")
+    more = golden_to_pack(tmp_path / "cells")
+    assert set(more) == {"golden/image.nii", "golden/mask.nii"}
+    assert pack_bundle(tmp_path / "cells", tmp_path / "cells.zip", more).manifest.golden is not None
+    assert verify_bundle(tmp_path / "cells.zip").golden.differing == 0
+    assert not (tmp_path / "cells" / "golden").exists()
+    assert golden_to_pack(built) == {}
+    shutil.copytree(built / "golden", tmp_path / "cells" / "golden")
+    (tmp_path / "cells" / MANIFEST).unlink()
+    _both_weights(tmp_path / "cells")
+    with pytest.raises(BundleError, match="gives another mask"):
+        golden_to_pack(tmp_path / "cells")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two key pairs, ``lab`` and ``other``, by the lines that the guide tells."""
+    folder = tmp_path_factory.mktemp("keys")
+    pytest.importorskip("model_signing", reason="signing: pip install volseg[signing]")
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed, and makes the keys")
+    for name in ("lab", "other"):
+        for line in (
+            f"openssl ecparam -name prime256v1 -genkey -noout -out {name}.pem",
+            f"openssl ec -in {name}.pem -pubout -out {name}.pub",
+        ):
+            subprocess.run(line.split(), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def signed(packed: Path, keys: Path, tmp_path: Path) -> Path:
+    """A signed copy of the packed bundle."""
+    path = Path(shutil.copy(packed, tmp_path / "cells.zip"))
+    assert sign_bundle(path, keys / "lab.pem") == tmp_path / "cells.zip.sig"
+    return path
+
+
+def test_a_signature_holds_for_the_zip_and_the_folder(signed: Path, keys: Path, tmp_path: Path) -> None:
+    """Signed once, the bundle is known wherever it is unpacked; who signed is told."""
+    assert verify_bundle(signed, identity=keys / "lab.pub").identity == str(keys / "lab.pub")
+    folder = unpack_bundle(signed, tmp_path / "out")
+    assert verify_bundle(folder, identity=keys / "lab.pub", signature=f"{signed}.sig").identity
+
+
+def test_another_key(signed: Path, keys: Path) -> None:
+    """A bundle that somebody else signed is refused."""
+    with pytest.raises(BundleError, match=r"does not hold for this bundle and the key .*other\.pub"):
+        verify_bundle(signed, identity=keys / "other.pub")
+
+
+def test_another_bundle(signed: Path, keys: Path, built: Path, tmp_path: Path) -> None:
+    """A bundle that holds together, with the signature of another one."""
+    (tmp_path / "new").mkdir()
+    path = _changed(built, tmp_path / "new", _add("docs/notes.txt", "more"))
+    verify_bundle(path)
+    with pytest.raises(BundleError, match=r"does not hold for this bundle"):
+        verify_bundle(path, identity=keys / "lab.pub", signature=f"{signed}.sig")
+
+
+@pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_changed_signature(at: float, signed: Path, keys: Path) -> None:
+    """A byte of the signature's own file that changed, wherever it lies."""
+    file = Path(f"{signed}.sig")
+    data = bytearray(file.read_bytes())
+    data[int(at * len(data))] ^= 2
+    file.write_bytes(data)
+    with pytest.raises(BundleError, match="does not hold for this bundle") as caught:
+        verify_bundle(signed, identity=keys / "lab.pub")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_signature_that_leaves_files_out(packed: Path, keys: Path, tmp_path: Path) -> None:
+    """Whoever signs only some of the files has not signed the bundle."""
+    import model_signing
+
+    folder = unpack_bundle(packed, tmp_path)
+    hashing = model_signing.hashing.Config().set_ignored_paths(paths=[folder / "models"])
+    config = model_signing.signing.Config().set_hashing_config(hashing)
+    config.use_elliptic_key_signer(private_key=keys / "lab.pem").sign(folder, tmp_path / "cells.sig")
+    with pytest.raises(BundleError, match="leaves files of the bundle unsigned"):
+        verify_bundle(folder, identity=keys / "lab.pub")
+
+
+def test_other_programs_know_the_signature(signed: Path, keys: Path, tmp_path: Path) -> None:
+    """The library's own verification holds over the unpacked folder."""
+    import model_signing
+
+    folder = unpack_bundle(signed, tmp_path / "out")
+    config = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=keys / "lab.pub")
+    config.verify(folder, Path(f"{signed}.sig"))
+
+
+def test_what_cannot_sign(signed: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public key, no key, an encrypted one without its password, and a damaged bundle: one line each."""
+    with pytest.raises(BundleError, match="cannot sign with this key"):
+        sign_bundle(signed, keys / "lab.pub")
+    with pytest.raises(BundleError, match="cannot sign with this key"):
+        sign_bundle(signed, tmp_path / "nowhere.pem")
+    line = f"openssl ec -in {keys}/lab.pem -aes256 -passout pass:word -out {tmp_path}/closed.pem"
+    subprocess.run(line.split(), check=True, capture_output=True)
+    with pytest.raises(BundleError, match=r"cannot sign with this key .*[Pp]assword"):
+        sign_bundle(signed, tmp_path / "closed.pem")
+    monkeypatch.setenv("VOLSEG_KEY_PASSWORD", "word")
+    sign_bundle(signed, tmp_path / "closed.pem", tmp_path / "again.sig")
+    verify_bundle(signed, identity=keys / "lab.pub", signature=tmp_path / "again.sig")
+    with pytest.raises(BundleError, match="no such file"):
+        verify_bundle(signed, identity=keys / "lab.pub", signature=tmp_path / "nowhere.sig")
+    data = bytearray(signed.read_bytes())
+    data[len(data) // 2] ^= 1
+    signed.write_bytes(data)
+    with pytest.raises(BundleError):
+        sign_bundle(signed, keys / "lab.pem", tmp_path / "bad.sig")
+    assert not (tmp_path / "bad.sig").exists()
+
+
+@pytest.mark.slow
+def test_verbs(built: Path, keys: Path, tmp_path: Path, volseg: Callable[..., Any]) -> None:
+    """Pack, sign, verify and predict as a person types them; a refusal is exit code 1 and one line."""
+    zip_, key = tmp_path / "cells.zip", keys / "lab.pub"
+    assert volseg("bundle", "pack", built, "-o", zip_).returncode == 0
+    done = volseg("bundle", "sign", zip_, "-k", keys / "lab.pem")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{zip_}.sig\n", "")
+    done = volseg("bundle", "verify", zip_, "--identity", key)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"signed with the key of {key}"
+    done = volseg("bundle", "verify", zip_, "--identity", keys / "other.pub", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["verified"] is False
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    out = tmp_path / "out"
+    done = volseg("predict", "-i", built / "golden" / "image.nii", "-o", out, "-b", zip_, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert len(list(out.glob("image*"))) == 1

@@ -1,0 +1,109 @@
+"""A bundle's files as whoever runs it reads them: held against the manifest, and what contradicts the recipe told."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from volseg import __version__
+from volseg.bundle.archive import ZipFiles
+from volseg.bundle.files import BundleFiles, read_whole
+from volseg.bundle.manifest import MANIFEST, RECIPE, Manifest, check_files, manifest_of
+from volseg.bundle.weights import require_fit
+from volseg.bundle.zip_records import Problem
+from volseg.engine import compose
+from volseg.errors import BundleError
+from volseg.recipe import Recipe
+from volseg.recipe.network import FCNNetwork, UNetNetwork
+
+
+@dataclass(frozen=True)
+class HeldFiles:
+    """Files that can be read as long as they are those in the manifest; a :class:`volseg.bundle.files.BundleFiles`."""
+
+    files: BundleFiles
+    #: nothing to hold them to, in a folder that has none
+    manifest: Manifest | None
+
+    @property
+    def where(self) -> str:
+        return self.files.where
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return self.files.sizes
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.files.problems
+
+    def open(self, path: str) -> BinaryIO:
+        """The bytes of a file, hashed as they are given: nothing comes between."""
+        with self.files.open(path) as file:
+            raw = file.read()
+        if self.manifest is not None:
+            record = self.manifest.files.get(path)
+            if record is None or record.sha256 != hashlib.sha256(raw).hexdigest():
+                raise BundleError(
+                    f"{path} is not the one in the manifest",
+                    where=self.where,
+                    mend="if you changed it yourself, `volseg bundle build` makes a bundle of it",
+                )
+        return io.BytesIO(raw)
+
+
+def held_files(files: BundleFiles) -> HeldFiles:
+    """The files, held against their manifest.
+
+    A zip must be as its manifest says, every file of it. In a folder, which people work in, the manifest must be right
+    about each file that is read, if there is one.
+
+    Raises:
+        BundleError: the first difference.
+    """
+    if isinstance(files, ZipFiles):
+        return HeldFiles(files, check_files(files))
+    return HeldFiles(files, manifest_of(files) if MANIFEST in files.sizes else None)
+
+
+def hold_weights(recipe: Recipe, weights: Mapping[str, Tensor], where: object) -> None:
+    """Hold weights against the recipe's network, before any memory is given to what a stranger's recipe asks for.
+
+    Raises:
+        BundleError: if they do not fit it.
+    """
+    # a network of MONAI's may look at numbers while it is made, and those without memory have none
+    own = isinstance(recipe.network, UNetNetwork | FCNNetwork)
+    with torch.device("meta" if own else "cpu"):
+        network = compose.build(compose.network_part(recipe))
+    require_fit(network, weights, where)
+
+
+def edited(files: HeldFiles, rendered: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Which configurations say something else than the recipe, in a line for people who expect them to be followed."""
+    stranger = files.files  # what is not followed need not be as it was packed
+    other = [
+        name
+        for name, data in rendered.items()
+        if name in stranger.sizes
+        and (stranger.sizes[name] != len(data) or read_whole(stranger, name, len(data)) != data)
+    ]
+    if not other:
+        return ()
+    by = files.manifest.versions.get("volseg", __version__) if files.manifest else __version__
+    written = "" if by == __version__ else f" by this version ({by} wrote it)"
+    more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
+    return (
+        f"{files.where}: {other[0]}{more} is not what {RECIPE} renders{written}; volseg follows the recipe. What the "
+        f"file says, code and all, runs through MONAI: python -m monai.bundle run inference --config_file {other[0]}",
+    )
