@@ -8,7 +8,7 @@ import sys
 
 import benchmarks
 
-FRAME = {"__main__", "frame"}
+FRAME = {"__main__", "frame", "plain_monai"}
 
 
 def main(argv: list[str]) -> int:
