@@ -132,7 +132,7 @@ def test_monai_objects(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
 
     made = configs.inference_config
 
-    def without_inferer(recipe: Recipe) -> dict[str, Any]:
+    def without_inferer(recipe: Recipe, members: int = 0) -> dict[str, Any]:
         return {key: value for key, value in made(recipe).items() if key not in ("inferer", "evaluator")}
 
     monkeypatch.setattr(configs, "inference_config", without_inferer)

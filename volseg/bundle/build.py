@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from volseg.bundle.card import model_card
 from volseg.bundle.configs import rendered_configs, written
+from volseg.bundle.ensemble import TRUST, member_name, member_names
 from volseg.bundle.golden import make_golden
 from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.licences import data_licence, weights_licence
@@ -27,6 +28,7 @@ from volseg.bundle.zip_records import Problem
 from volseg.engine import compose
 from volseg.errors import BundleError
 from volseg.io.atomic import write_bytes
+from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe, dump_recipe
 
 RESULTS = "docs/results.json"
@@ -68,32 +70,39 @@ def build_bundle(
     *,
     weights: str | os.PathLike[str] | None = None,
     results: str | os.PathLike[str] | None = None,
+    members: Sequence[str | os.PathLike[str]] = (),
+    trust: Trust | None = None,
 ) -> Path:
-    """Write a recipe's bundle; weights and results that are there stay unless others are given.
+    """Write a recipe's bundle; weights and what is known of them stay unless other weights are given.
 
     Args:
         recipe: the recipe.
         folder: of the bundle.
         weights: ``.safetensors``, ``.pt``, or a checkpoint of a training.
         results: an evaluation of these weights, the JSON that ``volseg evaluate`` writes.
+        members: weights of the further members of an ensemble.
+        trust: the trust score of these weights.
 
     Raises:
         BundleError: if the weights are not of the recipe's network, or something else lies in the folder.
     """
     target = Path(folder).absolute()
     _require_place(target)
-    held = None
+    held, further = None, []
     if weights is not None:
-        held = halved(read_weights(Path(weights)), weights)
+        held, *further = (halved(read_weights(Path(path)), path) for path in (weights, *members))
     elif (target / SAFETENSORS).is_file():
         held = read_weights(target / SAFETENSORS)
+        further = [read_weights(target / name) for name in member_names(_rendered_before(target))]
+        if trust is None and (target / TRUST).is_file():
+            trust = Trust.from_bytes((target / TRUST).read_bytes(), target / TRUST)
     told = None
     if results is not None:
         told = short_results(_read_json(Path(results)), results)
     elif (target / RESULTS).is_file() and weights is None:
         told = _read_json(target / RESULTS)
-    golden = None if held is None else _golden(recipe, held, target)
-    files = render(recipe, weights=held, results=told, golden=golden)
+    golden = None if held is None else _golden(recipe, held, further, target)
+    files = render(recipe, weights=held, results=told, golden=golden, members=further, trust=trust)
     for name in _rendered_before(target) - set(files):
         (target / name).unlink()
     for name, data in files.items():
@@ -110,6 +119,8 @@ def render(
     weights: Mapping[str, Tensor] | None = None,
     results: dict[str, Any] | None = None,
     golden: Mapping[str, bytes] | None = None,
+    members: Sequence[Mapping[str, Tensor]] = (),
+    trust: Trust | None = None,
 ) -> dict[str, bytes]:
     """Every file of a recipe's bundle, by its path in it.
 
@@ -118,12 +129,14 @@ def render(
         weights: in half precision.
         results: see :func:`short_results`.
         golden: the acceptance case of these weights, see :func:`volseg.bundle.golden.make_golden`.
+        members: weights of the further members of an ensemble, in half precision.
+        trust: the trust score of these weights.
 
     Raises:
         BundleError: if the weights are not of the recipe's network.
     """
     files: dict[str, bytes] = {"configs/metadata.json": written(metadata(recipe, results))}
-    files |= rendered_configs(recipe)
+    files |= rendered_configs(recipe, len(members))
     files["configs/recipe.yaml"] = dump_recipe(recipe).encode()
     files["configs/logging.conf"] = LOGGING
     files["LICENSE"] = weights_licence(recipe).encode()
@@ -135,6 +148,11 @@ def render(
         load_into(compose.build(compose.network_part(recipe)), weights, "the weights")
         files[STATE] = as_state_dict(weights)
         files[SAFETENSORS] = as_safetensors(weights)
+        for number, member in enumerate(members, start=1):
+            load_into(compose.build(compose.network_part(recipe)), member, f"member {number}")
+            files[member_name(number)] = as_safetensors(member)
+        if trust is not None:
+            files[TRUST] = trust.to_bytes()
     files |= golden or {}
     files = dict(sorted(files.items()))
     files[MANIFEST] = make_manifest(_InMemory(bundle_name(recipe), files)).to_bytes()
@@ -199,22 +217,29 @@ def _require_place(target: Path) -> None:
         raise BundleError("holds something else", where=target, mend="name a new folder")
 
 
-def _golden(recipe: Recipe, weights: Mapping[str, Tensor], target: Path) -> dict[str, bytes]:
+def _golden(
+    recipe: Recipe, weights: Mapping[str, Tensor], members: Sequence[Mapping[str, Tensor]], target: Path
+) -> dict[str, bytes]:
     """The acceptance case: the one in the folder, where it is of this recipe and these weights, or a new one."""
     raw, paths = as_safetensors(weights), GoldenFiles.among(_rendered_before(target))
     before = {"configs/recipe.yaml": dump_recipe(recipe).encode(), SAFETENSORS: raw}
-    if paths and all(
-        (target / name).is_file() and (target / name).read_bytes() == data for name, data in before.items()
+    before |= {member_name(number): as_safetensors(member) for number, member in enumerate(members, start=1)}
+    same = len(members) == len(member_names(_rendered_before(target)))
+    if (
+        paths
+        and same
+        and all((target / name).is_file() and (target / name).read_bytes() == data for name, data in before.items())
     ):
         return {name: (target / name).read_bytes() for name in (*paths.images, paths.mask)}
-    return make_golden(Bundle(bundle_name(recipe), str(target), recipe, dict(weights), hashlib.sha256(raw).hexdigest()))
+    digest = hashlib.sha256(raw).hexdigest()
+    further = tuple(dict(member) for member in members)
+    return make_golden(Bundle(bundle_name(recipe), str(target), recipe, dict(weights), digest, further))
 
 
 def _rendered_before(target: Path) -> set[str]:
-    """Overlays, results and acceptance cases that an earlier rendering left."""
-    kept = [path for pattern in ("configs/overlays/*.json", "golden/*.nii") for path in target.glob(pattern)]
-    found = {path.relative_to(target).as_posix() for path in kept}
-    return found | ({RESULTS} if (target / RESULTS).is_file() else set())
+    """Overlays, results, members, trust scores and acceptance cases that an earlier rendering left."""
+    patterns = ("configs/overlays/*.json", "golden/*.nii", "models/member_*.safetensors", TRUST, RESULTS)
+    return {path.relative_to(target).as_posix() for pattern in patterns for path in target.glob(pattern)}
 
 
 def _read_json(path: Path) -> Any:

@@ -20,6 +20,7 @@ from monai.bundle import ConfigWorkflow, verify_net_in_out
 from torch import Tensor
 
 from volseg.bundle.build import RESULTS, SAFETENSORS, STATE, render
+from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.files import BundleFiles, open_bundle, read_whole, told
 from volseg.bundle.golden_files import GoldenFiles
 from volseg.bundle.json_text import read_json
@@ -30,6 +31,7 @@ from volseg.bundle.state_dict import parse_state_dict
 from volseg.bundle.weights import LARGEST, load_into, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError, VolsegError
+from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
 from volseg.recipe.layers import Layer
 from volseg.recipe.yaml_text import LARGEST as LARGEST_RECIPE
@@ -61,16 +63,21 @@ def _findings(files: BundleFiles, trained: bool) -> list[str]:
     except VolsegError as error:
         return [*found, str(error)]
     weights: dict[str, Tensor] | None = None
+    further: dict[str, Any] = {}
     if trained or SAFETENSORS in files.sizes or STATE in files.sizes:
         weights, more = _weights(files, recipe)
         found += more
-    found += _differences(files, recipe, weights)
+        try:
+            further = _further(files, recipe)
+        except VolsegError as error:
+            return [*found, str(error)]
+    found += _differences(files, recipe, weights, further)
     try:
         check_files(files)
     except VolsegError as error:
         found.append(str(error))
     if not found:
-        found += monai_findings(recipe, weights)
+        found += monai_findings(recipe, weights, further)
     return found
 
 
@@ -122,7 +129,19 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
     return weights, found
 
 
-def _differences(files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tensor] | None) -> list[str]:
+def _further(files: BundleFiles, recipe: Recipe) -> dict[str, Any]:
+    """The members of an ensemble and the trust score, as :func:`volseg.bundle.build.render` takes them."""
+    members = []
+    for name in member_names(files.sizes):
+        members.append(parse_safetensors(read_whole(files, name, GIB), name))
+        load_into(compose.build(compose.network_part(recipe)), members[-1], name)
+    trust = Trust.from_bytes(read_whole(files, TRUST), TRUST) if TRUST in files.sizes else None
+    return {"members": members, "trust": trust}
+
+
+def _differences(
+    files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tensor] | None, further: Mapping[str, Any]
+) -> list[str]:
     """What is not as the recipe renders it."""
     found = []
     results: Any = None
@@ -135,7 +154,7 @@ def _differences(files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tenso
     if weights is not None and golden is None:
         found.append("golden: there is no acceptance case; build the bundle anew")
     try:
-        rendered = render(recipe, weights=weights, results=results)
+        rendered = render(recipe, weights=weights, results=results, **further)
     except (VolsegError, KeyError, TypeError) as error:
         return [*found, f"cannot be rendered: {error}"]
     for name, data in rendered.items():
@@ -145,16 +164,19 @@ def _differences(files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tenso
             found.append(f"{name}: missing")
         elif files.sizes[name] != len(data) or read_whole(files, name, GIB) != data:
             found.append(f"{name}: not what the recipe renders; build the bundle anew")
-    stale = [name for name in files.sizes if name.startswith("configs/overlays/") and name not in rendered]
+    ours = ("configs/overlays/", "models/")
+    stale = [name for name in files.sizes if name.startswith(ours) and name not in rendered]
     return found + [f"{name}: no recipe renders it" for name in stale]
 
 
-def monai_findings(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> list[str]:
+def monai_findings(
+    recipe: Recipe, weights: Mapping[str, Tensor] | None = None, further: Mapping[str, Any] | None = None
+) -> list[str]:
     """What MONAI's own checks find in a recipe's bundle."""
     found = []
     with TemporaryDirectory(prefix="volseg-check-") as folder, _quiet():
         root = Path(folder).resolve()
-        for name, data in render(recipe, weights=weights).items():
+        for name, data in render(recipe, weights=weights, **(further or {})).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(data)
         for name, kind in (

@@ -49,17 +49,23 @@ OVERLAYS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def config_named(recipe: Recipe, name: str) -> dict[str, Any]:
-    """One of the configurations."""
+def config_named(recipe: Recipe, name: str, members: int = 0) -> dict[str, Any]:
+    """One of the configurations.
+
+    Args:
+        recipe: the recipe.
+        name: one of :data:`CONFIGS`.
+        members: of an ensemble, beside the first.
+    """
     if name == "train":
         return train_config(recipe)
     if name == "multi_gpu_train":
         # gradients are averaged over all processes, and so should be the statistics of norms
         return train_config(recipe, name=name) | {"sync_batch_norm": True}
     if name == "inference":
-        return inference_config(recipe)
+        return inference_config(recipe, members)
     if name in ("evaluate", "multi_gpu_evaluate"):
-        return evaluate_config(recipe, multi_gpu=name.startswith("multi"))
+        return evaluate_config(recipe, members, multi_gpu=name.startswith("multi"))
     raise UsageError(f"no configuration is called {name!r}", mend=", ".join(CONFIGS))
 
 
@@ -69,9 +75,9 @@ def overlay_config(recipe: Recipe, name: str) -> dict[str, Any]:
     return dict(_changed(before, after, ""))
 
 
-def rendered_configs(recipe: Recipe) -> dict[str, bytes]:
-    """Every configuration and overlay of a recipe's bundle, by its path."""
-    files = {f"configs/{name}.json": written(config_named(recipe, name)) for name in CONFIGS}
+def rendered_configs(recipe: Recipe, members: int = 0) -> dict[str, bytes]:
+    """Every configuration and overlay of a recipe's bundle, by its path; of an ensemble with further members."""
+    files = {f"configs/{name}.json": written(config_named(recipe, name, members)) for name in CONFIGS}
     return files | {f"configs/overlays/{name}.json": written(overlay_config(recipe, name)) for name in OVERLAYS}
 
 

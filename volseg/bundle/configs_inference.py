@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from volseg.bundle.ensemble import member_name
 from volseg.bundle.parts import beginning, first_steps, predicting_parts
 from volseg.recipe import Recipe
 
 
-def inference_config(recipe: Recipe) -> dict[str, Any]:
-    """Masks for a folder of images, one for each, on its own grid."""
+def inference_config(recipe: Recipe, members: int = 0) -> dict[str, Any]:
+    """Masks for a folder of images, one for each, on its own grid.
+
+    Args:
+        recipe: the recipe.
+        members: of an ensemble, beside the first.
+    """
     return {
         **_predicting(recipe),
         "dataset": {
@@ -18,18 +24,19 @@ def inference_config(recipe: Recipe) -> dict[str, Any]:
             "channels": recipe.in_channels,
             "spacing_range": list(recipe.image.allowed_spacing),
         },
-        **_evaluator(),
+        **_evaluator(members),
         **first_steps("inference"),
         "run": ["$@masks.judge(@dataset, @weights)", "$@evaluator.run()", "$@masks.finish()"],
         "inference": "%run",
     }
 
 
-def evaluate_config(recipe: Recipe, *, multi_gpu: bool = False) -> dict[str, Any]:
+def evaluate_config(recipe: Recipe, members: int = 0, *, multi_gpu: bool = False) -> dict[str, Any]:
     """Masks for cases with a truth, and the measures of all of them.
 
     Args:
         recipe: the recipe.
+        members: of an ensemble, beside the first.
         multi_gpu: each process that torchrun starts predicts its share of the cases.
     """
     folds = recipe.folds
@@ -55,7 +62,7 @@ def evaluate_config(recipe: Recipe, *, multi_gpu: bool = False) -> dict[str, Any
             "stratify": folds.stratify,
         },
         "dataset": dataset,
-        **_evaluator(),
+        **_evaluator(members),
         "measure": {
             "_target_": "volseg.bundle.evaluating.Measure",
             "masks": "@masks",
@@ -92,7 +99,16 @@ def _predicting(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _evaluator() -> dict[str, Any]:
+def _evaluator(members: int) -> dict[str, Any]:
+    config = _single_evaluator()
+    if members:
+        paths = [f"$@bundle_root + '/{member_name(number)}'" for number in range(1, members + 1)]
+        config["weights"]["members"] = paths
+        config["predict"]["members"] = "$@weights.members"
+    return config
+
+
+def _single_evaluator() -> dict[str, Any]:
     return {
         "dataloader": {"_target_": "volseg.bundle.predicting.OneByOne", "dataset": "@dataset"},
         "weights": {"_target_": "volseg.bundle.predicting.WeightsLoader", "path": "@ckpt_path", "network": "@network"},

@@ -12,13 +12,14 @@ from typing import Literal
 from torch import Tensor, nn
 
 from volseg.bundle.configs import rendered_configs
+from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.files import open_bundle, read_whole
 from volseg.bundle.held import edited, held_files, hold_weights
 from volseg.bundle.limits import GIB
 from volseg.bundle.parts import turns_part, windows_part
 from volseg.bundle.weights import load_into, parse_safetensors
 from volseg.engine import compose
-from volseg.errors import BundleError
+from volseg.errors import BundleError, UsageError
 from volseg.geometry import Grid
 from volseg.inference.pieces import Precision
 from volseg.inference.predictor import Predictor
@@ -26,6 +27,7 @@ from volseg.inference.tta import Turn
 from volseg.inference.windows import Windows
 from volseg.prediction.images import Image, as_volumes
 from volseg.prediction.segmentation import Segmentation, segment
+from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
 from volseg.recipe.layers import Layer
 from volseg.recipe.yaml_text import LARGEST, read_yaml
@@ -42,7 +44,9 @@ class Bundle:
         where: it came from.
         recipe: everything that inference depends on but the weights.
         weights: as they are stored, in half precision.
-        sha256: of the weights' file.
+        sha256: of the weights' file; of an ensemble, of its members' hashes.
+        members: weights of the further members of an ensemble.
+        trust: what tells the Dice that a mask probably has, where the bundle brings it.
         notes: what whoever runs it should be told, a line each.
     """
 
@@ -51,17 +55,39 @@ class Bundle:
     recipe: Recipe
     weights: dict[str, Tensor]
     sha256: str
+    members: tuple[dict[str, Tensor], ...] = ()
+    trust: Trust | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, str]:
-        """What its masks depend on."""
-        return {"bundle": self.name, "recipe": self.recipe.digest(), "weights": self.sha256}
+        """What its masks, and what is said of them, depend on."""
+        told = {"bundle": self.name, "recipe": self.recipe.digest(), "weights": self.sha256}
+        if self.trust is not None:
+            told["trust"] = hashlib.sha256(self.trust.to_bytes()).hexdigest()
+        return told
 
     def network(self) -> nn.Module:
-        """The network with its weights, in single precision, ready to predict; a new one each time."""
-        network: nn.Module = compose.build(compose.network_part(self.recipe))
-        return load_into(network, self.weights, self.where).eval()
+        """The network with its weights, in single precision, ready to predict; a new one each time.
+
+        Raises:
+            UsageError: if there are several.
+        """
+        if self.members:
+            raise UsageError(
+                f"is an ensemble of {1 + len(self.members)} networks, and one is needed here",
+                where=self.where,
+                mend="name a bundle of one network, such as that of a fold",
+            )
+        return self.networks()[0]
+
+    def networks(self) -> list[nn.Module]:
+        """The networks of all members, ready to predict; new ones each time."""
+        found: list[nn.Module] = []
+        for weights in (self.weights, *self.members):
+            network: nn.Module = compose.build(compose.network_part(self.recipe))
+            found.append(load_into(network, weights, self.where).eval())
+        return found
 
     def predictor(
         self,
@@ -88,7 +114,7 @@ class Bundle:
         inference, place = self.recipe.inference, device_named(device)
         chosen = self.recipe.inference.precision_on(place.type) if precision is None else precision
         return Predictor(
-            [self.network().to(place)],
+            [network.to(place) for network in self.networks()],
             compose.build(compose.preparation_part(self.recipe)),
             compose.build(compose.decision_part(self.recipe)),
             self.recipe.labels,
@@ -99,6 +125,7 @@ class Bundle:
             tile=inference.tile if tile is None else tile,
             blend=_blend(self.recipe) if blend is None else blend,
             precision=chosen,
+            watched=self.trust is not None,
         )
 
     @property
@@ -154,15 +181,17 @@ class Bundle:
             geometry=geometry,
             assume_ras=assume_ras,
         )
-        return segment(volumes, predictor or self._ready, self.recipe, keep_probabilities=keep_probabilities)
+        return segment(
+            volumes, predictor or self._ready, self.recipe, keep_probabilities=keep_probabilities, trust=self.trust
+        )
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Load a bundle from its folder or its zip, in place.
 
-    Only ``configs/recipe.yaml`` and ``models/model.safetensors`` are used, once they are found to be those in the
-    manifest; of a zip every file must be. No expression is evaluated, no name that the bundle gives is imported,
-    nothing is unpickled.
+    Only ``configs/recipe.yaml``, the safetensors in ``models/`` and ``models/trust.json`` are used, once they are found
+    to be those in the manifest; of a zip every file must be. No expression is evaluated, no name that the bundle gives
+    is imported, nothing is unpickled.
 
     Raises:
         BundleError: if either is missing, damaged or changed, or the weights are not of the recipe's network.
@@ -178,11 +207,20 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         at = f"{where}: {_RECIPE}"
         data = read_yaml(read_whole(files, _RECIPE, LARGEST), at)
         raw = read_whole(files, _WEIGHTS, GIB)
+        further = {member: read_whole(files, member, GIB) for member in member_names(files.sizes)}
+        score = read_whole(files, TRUST) if TRUST in files.sizes else None
         recipe = Recipe.from_layers([Layer(at, data)])
-        notes = edited(files, rendered_configs(recipe))
+        notes = edited(files, rendered_configs(recipe, len(further)))
     weights = parse_safetensors(raw, f"{where}: {_WEIGHTS}")
-    hold_weights(recipe, weights, where)  # whether they fit is known before the first case
-    return Bundle(recipe.bundle.name or name, where, recipe, weights, hashlib.sha256(raw).hexdigest(), notes=notes)
+    members = tuple(parse_safetensors(data, f"{where}: {member}") for member, data in further.items())
+    for held in (weights, *members):
+        hold_weights(recipe, held, where)  # whether they fit is known before the first case
+    digest = hashlib.sha256(raw).hexdigest()
+    if members:
+        digests = [digest, *(hashlib.sha256(data).hexdigest() for data in further.values())]
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    trust = None if score is None else Trust.from_bytes(score, f"{where}: {TRUST}")
+    return Bundle(recipe.bundle.name or name, where, recipe, weights, digest, members, trust, notes)
 
 
 def _blend(recipe: Recipe) -> bool | Windows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,15 @@ class WeightsLoader:
     Args:
         path: the file.
         network: that they are for.
+        members: files of the further members of an ensemble.
     """
 
-    def __init__(self, path: str, network: nn.Module) -> None:
+    def __init__(self, path: str, network: nn.Module, members: Sequence[str] = ()) -> None:
         self.path = Path(path).absolute()
         self.network = network
+        self.paths = [Path(member).absolute() for member in members]
+        #: networks of the further members; they have their weights when the network has
+        self.members = [deepcopy(network) for _ in members]
 
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""
@@ -149,7 +154,8 @@ class WeightsLoader:
         Raises:
             BundleError: if the file is missing, damaged, or of another network.
         """
-        load_into(self.network, read_weights(self.path), self.path)
+        for network, path in zip((self.network, *self.members), (self.path, *self.paths), strict=True):
+            load_into(network, read_weights(path), path)
 
 
 class PredictCase:
@@ -165,6 +171,7 @@ class PredictCase:
         turns: symmetries to average over.
         order: the way back to the image's grid.
         steps: what is done to each structure of the mask.
+        members: networks whose probabilities are averaged with those of the evaluator's network.
     """
 
     def __init__(
@@ -176,6 +183,7 @@ class PredictCase:
         turns: Sequence[Turn] = (),
         order: Order = "linear",
         steps: Mapping[str, Steps] | None = None,
+        members: Sequence[nn.Module] = (),
     ) -> None:
         self.preparation = preparation
         self.decision = decision
@@ -183,6 +191,7 @@ class PredictCase:
         self.turns = tuple(turns)
         self.order = order
         self.steps = dict(steps or {})
+        self.members = list(members)
         self._predictor: Predictor | None = None
         self._of: tuple[nn.Module, object] | None = None
 
@@ -225,10 +234,10 @@ class PredictCase:
 
     def _made(self, network: nn.Module, inferer: Any) -> Predictor:
         if self._predictor is None or self._of != (network, inferer):
-            network.eval()
+            networks = [one.eval() for one in (network, *self.members)]
             exact = isinstance(inferer, OverlapTileInferer)
             self._predictor = Predictor(
-                [network],
+                networks,
                 self.preparation,
                 self.decision,
                 self.labels,

@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from volseg.bundle.configs import RUN_TIME, config_named
+from volseg.bundle.ensemble import member_names
 from volseg.bundle.packages import require_packages
 from volseg.bundle.settings import changes_of, said
 from volseg.errors import BundleError, UsageError, VolsegError, nearest
@@ -53,7 +54,8 @@ def begin(config: str, bundle_root: str, metadata: Mapping[str, Any] | None = No
         return recipe
     # absolute from here on, whatever the working directory; ids that stand on it are resolved after this step
     parser.ref_resolver.resolved_content["bundle_root"] = str(root)
-    return effective_recipe(recipe, parser.get(), config)
+    members = len(member_names(f"models/{path.name}" for path in (root / "models").glob("*")))
+    return effective_recipe(recipe, parser.get(), config, members)
 
 
 def _root(given: str, workflow: ConfigWorkflow | None) -> Path:
@@ -73,7 +75,7 @@ def _root(given: str, workflow: ConfigWorkflow | None) -> Path:
     return root
 
 
-def effective_recipe(recipe: Recipe, given: Mapping[str, Any], config: str) -> Recipe:
+def effective_recipe(recipe: Recipe, given: Mapping[str, Any], config: str, members: int = 0) -> Recipe:
     """The recipe with what a configuration changes of it; every setting must be one.
 
     Raises:
@@ -81,7 +83,7 @@ def effective_recipe(recipe: Recipe, given: Mapping[str, Any], config: str) -> R
         RecipeError: if a value does not fit.
     """
     training = config.endswith("train")
-    known = _settled(config_named(recipe, config))
+    known = _settled(config_named(recipe, config, members))
     if not training:
         _require_known(given, known)
         return recipe

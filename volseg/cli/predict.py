@@ -108,7 +108,7 @@ def predict(
     for record in work.failed:
         console.warn(record.error or "")
     with console.progress("predicting", len(work.jobs)) as step:
-        for outcome in run(work, predictor, loaded.recipe):
+        for outcome in run(work, predictor, loaded.recipe, loaded.trust):
             record = outcome.record
             records.append(record)
             step(record.case)

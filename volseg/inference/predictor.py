@@ -59,6 +59,7 @@ class Predictor:
         tile: the size of pieces, instead of what the memory suggests.
         blend: overlapping windows instead of exact pieces.
         precision: of the networks' arithmetic.
+        watched: whether signs of how far a mask can be trusted are counted while it is made.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Predictor:
         tile: Sequence[int] | None = None,
         blend: bool | Windows = False,
         precision: Precision = "float32",
+        watched: bool = False,
     ) -> None:
         self.preparation = preparation
         self.labels = labels
@@ -89,18 +91,16 @@ class Predictor:
         self.tile = tile
         self.blend = blend
         self.precision: Precision = precision
+        self.watched = watched
 
     def prepare(self, channels: Sequence[Volume]) -> Prepared:
         """What the networks see of a case."""
         return self.preparation.image(channels)
 
-    def signs(self) -> Signs:
-        """An empty count of signs, for :meth:`decide` to fill."""
-        return Signs(self.of_logits, self.labels, self.networks, self.turns)
-
-    def decide(self, prepared: Prepared, *, keep_probabilities: bool = False, signs: Signs | None = None) -> Decided:
+    def decide(self, prepared: Prepared, *, keep_probabilities: bool = False) -> Decided:
         """The labels on the image's grid, its axes still turned as the networks see them."""
-        return decide(
+        signs = Signs(self.of_logits, self.labels, self.networks, self.turns) if self.watched else None
+        decided = decide(
             self._pieces(prepared, signs),
             prepared.grid.shape,
             self.decision,
@@ -109,6 +109,9 @@ class Predictor:
             back=prepared.back,
             keep_probabilities=keep_probabilities,
         )
+        if signs is None:
+            return decided
+        return replace(decided, signs=signs.told(decided.labels, prepared.turn.target.voxel_volume))
 
     def finish(self, prepared: Prepared, decided: Decided) -> Prediction:
         """The mask as the image was stored."""

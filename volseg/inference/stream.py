@@ -6,7 +6,7 @@ a few rows at a time; the result is that of doing it on the whole at once, to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -78,10 +78,11 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """Labels and, where asked for, the probability of each channel in steps of 1/255."""
+    """Labels and, where asked for, the probability of each channel in steps of 1/255, and signs by structure."""
 
     labels: npt.NDArray[np.unsignedinteger]
     probabilities: npt.NDArray[np.uint8] | None
+    signs: Mapping[str, Mapping[str, float]] | None = None
 
 
 def decide(

@@ -91,22 +91,27 @@ class Plan:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(request: Request, identity: Mapping[str, Any]) -> Plan:
+def plan(request: Request, identity: Mapping[str, Any], found: Sequence[Case] | None = None) -> Plan:
     """Find the cases, name their masks, and know which are finished.
 
     Args:
         request: what was asked for.
         identity: what a mask depends on beside its image: the bundle's digest, the settings of inference.
+        found: the cases of this part, where they were found already.
 
     Raises:
         CohortError: if cases cannot be told apart or would share a mask.
         WriteError: if masks could not be written.
     """
-    cohort = find_cases(request.inputs, labels="none", frames=request.frames)
-    ending = ENDINGS[request.format]
-    names = output_names(cohort.cases, ending)
-    index, count = request.part
-    cases = cohort.cases[index::count]
+    cases: Sequence[Case] = found or ()
+    notes: tuple[str, ...] = ()
+    if found is None:
+        cohort = find_cases(request.inputs, labels="none", frames=request.frames)
+        cases, notes = cohort.cases, cohort.notes
+    names = output_names(cases, ENDINGS[request.format])
+    if found is None:
+        index, count = request.part
+        cases = cases[index::count]
     require_writeable(request.output)
     settings = _digest(
         {**identity, **request.reading, "format": request.format, "probabilities": request.keep_probabilities}
@@ -129,7 +134,7 @@ def plan(request: Request, identity: Mapping[str, Any]) -> Plan:
         if request.again == "refuse" and output.exists():
             raise WriteError("is there already", where=output, mend="--resume leaves finished cases, --overwrite none")
         jobs.append(Job(case, names[case.name], key))
-    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), cohort.notes, dict(identity))
+    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), notes, dict(identity))
 
 
 def require_writeable(folder: Path) -> None:

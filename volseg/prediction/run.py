@@ -16,6 +16,7 @@ from volseg.prediction.label_tables import write_label_tables
 from volseg.prediction.plan import Job, Plan, Request
 from volseg.prediction.segmentation import Done, Ready, decide, finish, prepare, require_channels
 from volseg.prediction.summary import Record, sha256, summary_name, versions, write_summary
+from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
 
 _T = TypeVar("_T")
@@ -31,8 +32,8 @@ class Outcome:
     total: int
 
 
-def run(work: Plan, predictor: Predictor, recipe: Recipe) -> Iterator[Outcome]:
-    """Predict every job of a plan; the summary is whole after each.
+def run(work: Plan, predictor: Predictor, recipe: Recipe, trust: Trust | None = None) -> Iterator[Outcome]:
+    """Predict every job of a plan; the summary is whole after each, with the trust score where there is one.
 
     A case that fails is told and the others go on. Whoever stops listening leaves a summary of what was done.
     """
@@ -55,7 +56,7 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe) -> Iterator[Outcome]:
     write_summary(summary, records.values(), about)
     if not work.jobs:
         return
-    steps = _Steps(work.request, predictor, recipe)
+    steps = _Steps(work.request, predictor, recipe, trust)
     # one case is read ahead and one is being written: memory for three, whatever their number
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         ahead = reader.submit(steps.read, work.jobs[0])
@@ -82,10 +83,11 @@ class _Failed:
 class _Steps:
     """What is done for a case, each step in a thread of its own; whatever goes wrong in one is that case's record."""
 
-    def __init__(self, request: Request, predictor: Predictor, recipe: Recipe) -> None:
+    def __init__(self, request: Request, predictor: Predictor, recipe: Recipe, trust: Trust | None) -> None:
         self.request = request
         self.predictor = predictor
         self.recipe = recipe
+        self.trust = trust
 
     def read(self, job: Job) -> Ready | _Failed:
         return self._guarded(job, lambda: self._read(job))
@@ -112,7 +114,7 @@ class _Steps:
         return replace(ready, seconds={"read": seconds, **ready.seconds})
 
     def _write(self, job: Job, done: Done) -> Record:
-        found = finish(done, self.predictor, self.recipe)
+        found = finish(done, self.predictor, self.recipe, self.trust)
         started = perf_counter()
         path = found.save(self.request.output / job.mask)
         seconds = {**found.seconds, "write": perf_counter() - started}
@@ -128,6 +130,8 @@ class _Steps:
             spacing=found.grid.spacing,
             axcodes=found.grid.axcodes,
             volumes=found.volumes,
+            signs=found.signs,
+            trust={name: estimate.to_dict() for name, estimate in found.trust.items()},
             seconds={step: round(taken, 4) for step, taken in seconds.items()},
             peak_memory=_peak_memory(),
         )

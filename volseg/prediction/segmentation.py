@@ -19,6 +19,7 @@ from volseg.io import Volume, write_labels, write_volume
 from volseg.io.atomic import refusal
 from volseg.labels import Labels
 from volseg.prediction import hints
+from volseg.prediction.trust import Estimate, Trust, tell
 from volseg.recipe import Recipe
 from volseg.transforms.preparation import Prepared
 
@@ -40,6 +41,8 @@ class Segmentation:
         probabilities: (channels, *grid.shape) in steps of 1/255, where they were asked for.
         seconds: of each step.
         image: the volume it is of; of several channels the first.
+        signs: of how far each structure can be trusted, where they were counted.
+        trust: what they say, where the bundle was calibrated.
     """
 
     labels: npt.NDArray[np.unsignedinteger]
@@ -51,6 +54,8 @@ class Segmentation:
     probabilities: npt.NDArray[np.uint8] | None
     seconds: Mapping[str, float]
     image: Volume
+    signs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trust: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -143,31 +148,41 @@ def decide(ready: Ready, predictor: Predictor, *, keep_probabilities: bool = Fal
     return Done(replace(ready, prepared=seen), decided, {**ready.seconds, "network": perf_counter() - started})
 
 
-def finish(done: Done, predictor: Predictor, recipe: Recipe) -> Segmentation:
-    """Bring the mask back to the image's axes, and measure it."""
+def finish(done: Done, predictor: Predictor, recipe: Recipe, trust: Trust | None = None) -> Segmentation:
+    """Bring the mask back to the image's axes, measure it, and say how far it can be trusted."""
     started = perf_counter()
     made = predictor.finish(done.ready.prepared, done.decided)
     volumes = hints.volumes(made.labels, made.grid, recipe.labels)
     found = tuple(hints.of_mask(made.labels, made.grid, recipe.labels, recipe.image.seen))
+    signs = done.decided.signs or {}
+    estimates = {} if trust is None else trust.estimate(signs)
+    doubts = () if trust is None else tuple(tell(estimates, trust.confidence))
     return Segmentation(
         made.labels,
         made.grid,
         recipe.labels,
         volumes,
         tuple(note for volume in done.ready.volumes for note in volume.notes),
-        (*done.ready.hints, *found),
+        (*done.ready.hints, *found, *doubts),
         made.probabilities,
         {**done.seconds, "finish": perf_counter() - started},
         done.ready.volumes[0],
+        signs,
+        estimates,
     )
 
 
 def segment(
-    volumes: Sequence[Volume], predictor: Predictor, recipe: Recipe, *, keep_probabilities: bool = False
+    volumes: Sequence[Volume],
+    predictor: Predictor,
+    recipe: Recipe,
+    *,
+    keep_probabilities: bool = False,
+    trust: Trust | None = None,
 ) -> Segmentation:
     """The three steps for one case."""
     ready = prepare(volumes, predictor, recipe)
-    return finish(decide(ready, predictor, keep_probabilities=keep_probabilities), predictor, recipe)
+    return finish(decide(ready, predictor, keep_probabilities=keep_probabilities), predictor, recipe, trust)
 
 
 def _require_kind(volume: Volume, recipe: Recipe) -> None:

@@ -32,6 +32,8 @@ class Record:
         hints: what looks unlike the training data, or implausible.
         shape, spacing, axcodes: of the image.
         volumes: millilitres (2-D: square centimetres) of each structure.
+        signs: of how far each structure can be trusted, where they were counted.
+        trust: of each structure the Dice that it probably has, its interval, and whether somebody should look at it.
         seconds: of each step.
         peak_memory: bytes resident at the worst moment of the process so far.
     """
@@ -48,6 +50,8 @@ class Record:
     spacing: tuple[float, ...] = ()
     axcodes: str = ""
     volumes: Mapping[str, float] = field(default_factory=dict)
+    signs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trust: Mapping[str, Mapping[str, float | bool]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
 
