@@ -23,7 +23,7 @@ from volseg.bundle.load import Bundle
 from volseg.bundle.manifest import MANIFEST, make_manifest
 from volseg.bundle.metadata import bundle_name, metadata
 from volseg.bundle.state_dict import as_state_dict, read_weights
-from volseg.bundle.weights import as_safetensors, halved, load_into
+from volseg.bundle.weights import as_safetensors, load_into, stored
 from volseg.bundle.zip_records import Problem
 from volseg.engine import compose
 from volseg.errors import BundleError
@@ -90,7 +90,7 @@ def build_bundle(
     _require_place(target)
     held, further = None, []
     if weights is not None:
-        held, *further = (halved(read_weights(Path(path)), path) for path in (weights, *members))
+        held, *further = (stored(read_weights(Path(path)), recipe, path) for path in (weights, *members))
     elif (target / SAFETENSORS).is_file():
         held = read_weights(target / SAFETENSORS)
         further = [read_weights(target / name) for name in member_names(_rendered_before(target))]

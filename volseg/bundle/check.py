@@ -28,7 +28,7 @@ from volseg.bundle.limits import GIB
 from volseg.bundle.manifest import MANIFEST, METADATA, RECIPE, check_files
 from volseg.bundle.metadata import metadata_problems
 from volseg.bundle.state_dict import parse_state_dict
-from volseg.bundle.weights import LARGEST, load_into, parse_safetensors
+from volseg.bundle.weights import load_into, most_bytes, parse_safetensors, precision_of
 from volseg.engine import compose
 from volseg.errors import BundleError, VolsegError
 from volseg.prediction.trust import Trust
@@ -109,10 +109,11 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
     ]
     if missing:
         return None, missing
+    most, precision = most_bytes(recipe), precision_of(recipe)
     found = [
-        f"{name}: {files.sizes[name] / 2**20:.1f} MiB, more than {LARGEST // 2**20}"
+        f"{name}: {files.sizes[name] / 2**20:.1f} MiB, more than {most // 2**20}"
         for name in (SAFETENSORS, STATE)
-        if files.sizes[name] > LARGEST
+        if files.sizes[name] > most
     ]
     try:
         weights = parse_safetensors(read_whole(files, SAFETENSORS, GIB), SAFETENSORS)
@@ -122,9 +123,10 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
         return None, [*found, str(error)]
     if set(state) != set(weights) or not all(_same(state[name], value) for name, value in weights.items()):
         found.append(f"{STATE}: not the weights in {SAFETENSORS}; build the bundle anew")
-    full = [name for name, value in weights.items() if value.dtype.is_floating_point and value.dtype != torch.float16]
+    full = [name for name, value in weights.items() if value.dtype.is_floating_point and value.dtype != precision]
     if full:
-        found.append(f"{SAFETENSORS}: {full[0]} is not in half precision; build the bundle anew")
+        called = "half" if precision == torch.float16 else "single"
+        found.append(f"{SAFETENSORS}: {full[0]} is not in {called} precision; build the bundle anew")
         return None, found
     return weights, found
 

@@ -80,7 +80,7 @@ def changes_of(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
             continue
         given = {key: said(value) for key, value in component.items() if key not in _DERIVED}
         if name == "network_def":
-            given["kind"] = str(component.get("_target_", "")).rsplit(".", 1)[-1].lower()
+            given.setdefault("kind", str(component.get("_target_", "")).rsplit(".", 1)[-1].lower())
         known = data[section]
         # another kind has defaults of its own: everything counts then
         other = given.get("kind") != known.get("kind")

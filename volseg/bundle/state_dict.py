@@ -63,4 +63,4 @@ def as_state_dict(weights: Mapping[str, Tensor]) -> bytes:
     buffer = io.BytesIO()
     # in one order, wherever the weights came from
     torch.save({name: weights[name].clone() for name in sorted(weights)}, buffer)
-    return small(buffer.getvalue(), "models/model.pt")
+    return small(buffer.getvalue(), "models/model.pt", weights)

@@ -1,4 +1,7 @@
-"""Weights as plain numbers: read from safetensors, held strictly against a network, stored in half precision."""
+"""Weights as plain numbers: read from safetensors, held strictly against a network, stored in half precision.
+
+Those of a network from elsewhere stay in single precision: its maker's masks are the measure.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from volseg.bundle.limits import GIB
 from volseg.errors import BundleError
+from volseg.recipe import Recipe
+from volseg.recipe.foreign import ForeignNetwork
 
+#: how weights of a network from elsewhere are stored, which may be as large as bundles are read
+_FOREIGN = torch.float32
 #: the largest file of weights a bundle may hold
 LARGEST = 10 * 2**20
 
@@ -64,6 +72,30 @@ def require_fit(network: nn.Module, weights: Mapping[str, Tensor], where: object
             raise BundleError(f"the weight {name} holds NaN or infinity", where=where)
 
 
+def stored(weights: Mapping[str, Tensor], recipe: Recipe, where: object = None) -> dict[str, Tensor]:
+    """The same weights in the precision that a bundle stores.
+
+    Raises:
+        BundleError: if a value is too large for it.
+    """
+    if precision_of(recipe) == torch.float16:
+        return halved(weights, where)
+    return {
+        name: (value.to(_FOREIGN) if value.dtype.is_floating_point else value).detach().cpu().contiguous().clone()
+        for name, value in weights.items()
+    }
+
+
+def precision_of(recipe: Recipe) -> torch.dtype:
+    """The precision that a recipe's weights are stored in."""
+    return _FOREIGN if isinstance(recipe.network, ForeignNetwork) else torch.float16
+
+
+def most_bytes(recipe: Recipe) -> int:
+    """The largest file of weights that a recipe's bundle may hold."""
+    return GIB if isinstance(recipe.network, ForeignNetwork) else LARGEST
+
+
 def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Tensor]:
     """The same weights in half precision; counters stay as they are.
 
@@ -82,18 +114,19 @@ def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Ten
 
 def as_safetensors(weights: Mapping[str, Tensor]) -> bytes:
     """The bytes of a safetensors file; the same weights give the same bytes."""
-    return small(save_safetensors(dict(weights)), "models/model.safetensors")
+    return small(save_safetensors(dict(weights)), "models/model.safetensors", weights)
 
 
-def small(data: bytes, name: str) -> bytes:
+def small(data: bytes, name: str, weights: Mapping[str, Tensor]) -> bytes:
     """The bytes of a file of weights, if a bundle may hold that many.
 
     Raises:
         BundleError: if it may not.
     """
-    if len(data) > LARGEST:
+    most = GIB if any(value.dtype == _FOREIGN for value in weights.values()) else LARGEST
+    if len(data) > most:
         raise BundleError(
-            f"{name} would have {len(data) / 2**20:.1f} MiB, and a bundle's weights have at most {LARGEST // 2**20}",
+            f"{name} would have {len(data) / 2**20:.1f} MiB, and a bundle's weights have at most {most // 2**20}",
             mend="choose fewer network.channels",
         )
     return data

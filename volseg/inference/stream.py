@@ -114,8 +114,7 @@ def decide(
     interpolated: _Interpolated | None = None
     pieces = _finite(pieces)
     if decision.interpolated != decision.given and decision.interpolated == "probabilities" and target != shape:
-        # bound now: the decision changes its name below
-        pieces = ((box, shares(channels)) for shares in (decision.probabilities,) for box, channels in pieces)
+        pieces = _as_probabilities(pieces, decision)
         decision = replace(decision, given="probabilities")
     labels = np.zeros(target, dtype=decision.dtype)
     probabilities = np.zeros((len(decision.values), *target), dtype=np.uint8) if keep_probabilities else None
@@ -147,6 +146,11 @@ def _finite(pieces: Iterable[Piece]) -> Iterator[Piece]:
                 mend="check the weights, or predict in float32",
             )
         yield box, channels
+
+
+def _as_probabilities(pieces: Iterable[Piece], decision: Decision) -> Iterator[Piece]:
+    for box, channels in pieces:
+        yield box, decision.probabilities(channels)
 
 
 def _layers(pieces: Iterable[Piece], shape: tuple[int, ...]) -> Iterator[tuple[int, int, Tensor]]:

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from volseg.bundle.importing.importing import import_bundle
+from volseg.errors import BundleError
+
+CANARY = "canary-of-an-import"
+CODE = f"$__import__('pathlib').Path('{CANARY}').touch()"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"extra": CODE}, "extra: needs a call of __import__"),
+    ({"network_def___disabled_": CODE}, "network_def::_disabled_: needs a call"),
+    ({"network_def___desc_": CODE}, "network_def::_desc_: needs a call"),
+    ({"network_def___requires_": CODE}, "network_def::_requires_: needs a call"),
+    ({"network_def___mode_": "debug"}, "network_def::_mode_: is not the ordinary way"),
+    ({"network_def___target_": "os.system"}, "os.system is no network of MONAI's"),
+    ({"network_def___target_": "scripts.networks.UNet"}, "scripts.networks.UNet is no network of MONAI's"),
+    ({"network_def___target_": "SwinUNETR"}, "SwinUNETR is not one of the networks"),
+    ({"network_def___target_": "$monai.networks.nets.UNet"}, "network_def::_target_"),
+    ({"network_def": "$monai.networks.nets.UNet(spatial_dims=3)"}, "a call of monai.networks.nets.UNet"),
+    ({"network_def__channels": "$[2**i for i in range(5)]"}, "network_def::channels"),
+    ({"network_def__norm": "layer"}, "network_def::norm: layer is not one of the normalisations"),
+    ({"network_def__unheard": 1}, "network_def::unheard: is an argument of UNet that is not understood"),
+    ({"inferer": {"_target_": "scripts.inferer.Inferer"}}, "scripts.inferer.Inferer is no inferer of MONAI's"),
+    ({"inferer___target_": "SaliencyInferer"}, "SaliencyInferer is not one of the inferers"),
+    ({"inferer__roi_size": [16, 16]}, "inferer::roi_size"),
+    ({"inferer__roi_size": [16, 16, -1]}, "inferer::roi_size"),
+    ({"preprocessing__transforms__3": {"_target_": "CropForegroundd", "keys": "image"}}, "CropForegroundd is not one"),
+    ({"preprocessing__transforms__3": {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x"}}, "lambda x: x"),
+    ({"preprocessing__transforms__0__reader": "PydicomReader"}, "is not MONAI's reader of NIfTI"),
+    ({"preprocessing__transforms__4__clip": "no"}, "clip: is neither true nor false"),
+    ({"preprocessing__transforms__4__a_min": "$float(os.environ['LOW'])"}, "a_min"),
+    ({"preprocessing__transforms": "$@somewhere + @else"}, "refers to somewhere, which is not there"),
+    ({"postprocessing__transforms__2": {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": 3}},
+     "gives another image than one of labels"),
+    ({"postprocessing__transforms__1": {"_target_": "EnsureTyped", "keys": "pred"}}, "nothing inverts it"),
+    ({"postprocessing__transforms__1__transform": "$copy.deepcopy(@preprocessing)"}, "a call of copy.deepcopy"),
+    ({"imports": ["$import glob", "$import scripts"]}, "an import of scripts"),
+    ({"imports": ["$from os import system as glob"], "datalist": "$glob('touch x')"}, "datalist: needs a call of glob"),
+    ({"run": [CODE]}, "run::0"),
+    ({"initialize": ["$monai.utils.set_determinism(seed=7)", 3]}, "initialize::1: is no step that is known"),
+    ({"evaluator___target_": "scripts.evaluator.Evaluator"}, "is no evaluator of MONAI's"),
+    ({"evaluator__prepare_batch": "$lambda *a: a"}, "lambda"),
+    ({"handlers": [{"_target_": "ClassificationSaver"}]}, "ClassificationSaver is not one of the handlers"),
+    ({"checkpointloader__load_path": "/etc/passwd"}, "is not a file of this bundle: /etc/passwd"),
+    ({"checkpointloader__load_path": "$@bundle_root + '/../model.pt'"}, "is not a file of this bundle"),
+    ({"checkpointloader__strict": False}, "leaves out weights that do not fit"),
+    ({"checkpointloader": None, "initialize": []}, "nothing loads its weights"),
+    ({"datalist": "$list(sorted(glob.glob(@datalist)))"}, "leads in a circle"),
+    ({"a0": "x" * 100, **{f"a{i}": f"$@a{i - 1} + @a{i - 1}" for i in range(1, 20)}}, "a sum of more than 4096"),
+    ({"inferer": "%configs/other.json"}, "takes a part from another file"),
+    ({"network_def::channels": [1]}, "reaches into other keys"),
+    ({"device": "$torch.device('cuda:0' if open('x', 'w') else 'cpu')"}, "device: needs 'cuda:0' if open"),
+    ({"network": "$@network_def.to(@device).apply(print)"}, "network: needs a call"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "told"), REFUSED, ids=[told for _, told in REFUSED])
+def test_what_is_not_understood_is_refused_with_its_place(
+    changes: dict[str, Any], told: str, make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is not data in a known shape ends in one line with file and reason; nothing is run, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    source = make(weights={}, **changes)
+    with pytest.raises(BundleError) as caught:
+        import_bundle(source, tmp_path / "out")
+    said = str(caught.value)
+    assert told in said
+    assert said.startswith("configs/inference.json: ")
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / CANARY).exists()
+
+
+def test_a_refusal_names_the_line(make: Callable[..., Path], tmp_path: Path) -> None:
+    """The line is the one that a person finds in the file."""
+    source = make(weights={}, inferer__mode="$os.environ['MODE']")
+    with pytest.raises(BundleError) as caught:
+        import_bundle(source, tmp_path / "out")
+    lines = (source / "configs/inference.json").read_text().splitlines()
+    expected = next(number for number, line in enumerate(lines, 1) if "os.environ" in line)
+    assert f"line {expected}, inferer::mode" in str(caught.value)
+
+
+class _Runs:
+    def __init__(self, then: tuple[Any, ...]) -> None:
+        self.then = then
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.then
+
+
+def _script(folder: Path) -> bytes:
+    file = folder / "script.pt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model/data.pkl", pickle.dumps({}))
+        archive.writestr("model/constants.pkl", pickle.dumps(()))
+        archive.writestr("model/code/__torch__.py", "def forward(x): return x")
+    return file.read_bytes()
+
+
+def _pickled(value: Any, folder: Path) -> bytes:
+    file = folder / "pickled.pt"
+    torch.save(value, file)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (lambda folder: _pickled({"a": _Runs((os.system, (f"touch {CANARY}",)))}, folder), "is not plain tensors"),
+        (lambda folder: _pickled({"a": _Runs((socket.socket, ()))}, folder), "is not plain tensors"),
+        (lambda folder: _pickled(torch.nn.Conv3d(1, 1, 1), folder), "is not plain tensors: pickle, torch.nn"),
+        (_script, "is not plain tensors: torchscript"),
+        (lambda folder: _pickled({"a": torch.zeros(1).expand(100_000, 1_000_000)}, folder), "far larger than the file"),
+        (lambda folder: _pickled([torch.zeros(3)], folder), "is no state dict"),
+        (lambda folder: _pickled({"a": 3}, folder), "is no plain tensor"),
+        (lambda folder: b"PK\x03\x04 not torch's", ""),
+        (lambda folder: _pickled({"a": torch.zeros(3)}, folder), "these weights are not of this network"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_plain_tensors_are_refused(
+    weights: Callable[[Path], bytes],
+    told: str,
+    make: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pickles that call, TorchScript, bombs and what is of another network end in a line, and run nothing."""
+    monkeypatch.chdir(tmp_path)
+    source = make(weights=None)
+    (source / "models/model.pt").write_bytes(weights(tmp_path))
+    with pytest.raises(BundleError) as caught:
+        import_bundle(source, tmp_path / "out")
+    assert told in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / CANARY).exists()
+
+
+def test_a_checkpoint_and_yaml_and_a_zip_are_taken(make: Callable[..., Path], tmp_path: Path) -> None:
+    """Weights under the name that the configuration loads, in a zipped bundle whose configuration is YAML."""
+    import yaml
+
+    source = make()
+    state = torch.load(source / "models/model.pt", weights_only=True)
+    torch.save({"model": state, "epoch": 3}, source / "models/model.pt")
+    config = json.loads((source / "configs/inference.json").read_text())
+    (source / "configs/inference.json").unlink()
+    (source / "configs/inference.yaml").write_text(yaml.safe_dump(config))
+    packed = tmp_path / "spleen_ct.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"spleen_ct/{file.relative_to(source).as_posix()}")
+    done = import_bundle(packed, tmp_path / "out")
+    assert done.recipe.labels.names == ("spleen", "liver")
+    assert (done.recipe.image.modality, done.recipe.bundle.license) == ("CT", "Apache-2.0")
+    assert (done.recipe.bundle.authors, done.recipe.bundle.version) == ("another laboratory", "0.3.1")
+    assert done.recipe.image.spacing == (1.5, 1.5, 2.1)
+    from safetensors.torch import load_file
+
+    made = load_file(done.folder / "models/model.safetensors")
+    assert all(torch.equal(made[name], value) for name, value in state.items())
+
+
+def test_a_licence_that_nothing_tells_must_be_told(make: Callable[..., Path], tmp_path: Path) -> None:
+    """Nobody shares weights without knowing their terms."""
+    source = make()
+    (source / "LICENSE").write_text("ask me")
+    with pytest.raises(BundleError, match="add --license"):
+        import_bundle(source, tmp_path / "out")
+    assert import_bundle(source, tmp_path / "out", licence="CC-BY-4.0").recipe.bundle.license == "CC-BY-4.0"
