@@ -6,7 +6,7 @@ import logging
 
 from volseg.bundle.predicting import Images, Masks
 from volseg.bundle.sharing import first
-from volseg.evaluation import Mask, Pair, Pairs, evaluate_pairs, evaluation_csv, evaluation_json
+from volseg.evaluation import evaluate_pairs, evaluation_csv, evaluation_json, pair_cases
 from volseg.evaluation.tables import figure_text, interval_text
 from volseg.io.atomic import write_json, write_text
 from volseg.labels import Labels
@@ -36,18 +36,12 @@ class Measure:
 
     def write(self) -> None:
         """Measure every case that has a mask, whichever process made it, against its truth."""
-        made = {one["case"]: one["mask"] for one in self.masks.all_done() if "mask" in one}
+        folder = self.masks.folder
+        made = {one["case"]: folder / one["mask"] for one in self.masks.all_done() if "mask" in one}
         if not first() or not made:
             return
-        folder, root = self.masks.folder, self.dataset.cohort.root
-        pairs = []
-        for case in self.dataset.all_cases:
-            if case.name in made and case.label is not None:
-                mask = Mask(case.name, folder / made[case.name], case.patient)
-                truth = Mask(case.name, case.label, case.patient, case.group, instances=case.instances)
-                pairs.append(Pair(mask, truth))
         told = evaluate_pairs(
-            Pairs(folder, root, tuple(pairs)),
+            pair_cases(self.dataset.all_cases, made, folder, self.dataset.cohort.root),
             labels=self.labels,
             instances=self.instances,
             tolerance=self.tolerance,

@@ -98,6 +98,7 @@ class Bundle:
         blend: bool | None = None,
         turns: Sequence[Turn] | None = None,
         precision: Precision | None = None,
+        raw: bool = False,
     ) -> Predictor:
         """What predicts volumes as the recipe says, but for what is given here.
 
@@ -108,6 +109,7 @@ class Bundle:
             blend: overlapping windows instead of exact pieces.
             turns: symmetries to average over; an empty list for one plain pass.
             precision: of the network's arithmetic.
+            raw: masks as they are decided, without post-processing, and signs of trust whether they mean anything.
         """
         from volseg.engine.together import device_named
 
@@ -120,12 +122,12 @@ class Bundle:
             self.recipe.labels,
             turns=self.turns if turns is None else turns,
             order=self.recipe.inference.order,
-            steps=self.recipe.postprocessing,
+            steps={} if raw else self.recipe.postprocessing,
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,
             blend=_blend(self.recipe) if blend is None else blend,
             precision=chosen,
-            watched=self.trust is not None,
+            watched=raw or self.trust is not None,
         )
 
     @property

@@ -12,7 +12,9 @@ from volseg.cli import console
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
+    from volseg.engine.stopping import Stop
     from volseg.recipe import Recipe
+    from volseg.recipe.postprocessing import Postprocessing
 
 
 def train(
@@ -23,7 +25,9 @@ def train(
         typer.Option("-r", "--recipe", help="A recipe. With --resume, the run's own by default.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was interrupted.")] = False,
-    fold: Annotated[int, typer.Option(min=0, help="The fold that is validated and not learnt from.")] = 0,
+    fold: Annotated[
+        str, typer.Option(metavar="K|all", help="The fold that is validated and not learnt from, or each in turn.")
+    ] = "0",
     overlay: Annotated[
         list[Path] | None, typer.Option("--overlay", help="Changes of recipe keys, in YAML; may be repeated.")
     ] = None,
@@ -37,23 +41,32 @@ def train(
 ) -> None:
     """Train a network; interrupt it whenever you like, and go on with --resume.
 
+    With --fold all a network for each fold, the masks of all cases by the network that never saw them, what is done to
+    masks and how far they can be trusted, and one bundle of all networks.
+
     Exit code 130 when a signal interrupted it. Example: volseg train -r configs/heart_unet3d.yaml -d data/ -o run/
     """
     chosen = _recipe(recipe, out, resume, overlay or [], sets or [])
     from volseg.engine.stopping import Stop
-    from volseg.engine.train import train as run
 
     stop = Stop(chosen.training.time_limit)
+    if fold == "all":
+        _train_all(chosen, data, out, stop, resume=resume, device=device, deterministic=deterministic)
+        return
+    if not fold.isdecimal():
+        raise UsageError(f"--fold {fold} is no fold", mend="a number from 0, or all")
+    from volseg.engine.train import train as run
+
     result = run(
         chosen,
         data,
         out,
-        fold=fold,
+        fold=int(fold),
         resume=resume,
         device=device,
         deterministic=deterministic,
         stop=stop,
-        listeners=[_Teller()],
+        listeners=[Teller()],
     )
     if result.interrupted is not None:
         console.say(f"{result.interrupted} in epoch {result.epoch}; go on with --resume")
@@ -68,6 +81,54 @@ def train(
     console.say(f"trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
+def _train_all(chosen: Recipe, data: Path, out: Path, stop: Stop, **how: Any) -> None:
+    from volseg.evaluation.tables import figure_text, interval_text
+    from volseg.study.cross_validation import cross_validate
+
+    found = cross_validate(chosen, data, out, stop=stop, listeners=[Teller()], tell=console.say, **how)
+    if found.interrupted is not None:
+        console.say(f"{found.interrupted}; go on with --resume")
+        if stop.interrupted:
+            raise typer.Exit(console.INTERRUPTED)
+        return
+    if found.evaluation is None or found.trust is None or found.clean_up is None or found.average is None:
+        return  # another of torchrun's processes tells
+    rows = []
+    for summary in found.evaluation.structures:
+        steps = found.clean_up.get(summary.structure)
+        told = found.trust.trust.assessment.get(summary.structure, {})
+        rows.append(
+            [
+                summary.structure,
+                interval_text(summary.means["dice"], 4),
+                interval_text(summary.means["hd95"], 2),
+                "-" if steps is None else _steps(steps.steps) + (f" (+{steps.gain:.4f})" if steps.gain else ""),
+                figure_text(_number(told.get("spearman")), 2),
+                figure_text(_number(told.get("coverage")), 2),
+            ]
+        )
+    head = ["structure", "Dice", "HD95 mm", "post-processing", "trust: Spearman", "covered"]
+    console.result_table(head, rows)
+    difference = interval_text(found.average.difference, 4)
+    kind = "the average of all networks" if found.average.as_good else "an ensemble of all networks"
+    console.say(f"the average of weights has {difference} Dice more than the ensemble: the bundle is {kind}")
+    console.say(
+        f"metrics.json, cross_validation.json and calibration.svg are in {out}; the bundle is in {found.bundle}"
+    )
+
+
+def _steps(steps: Postprocessing) -> str:
+    """What is done to a structure, in words."""
+    words = ["largest part"] if steps.largest_component else []
+    words += [f"parts from {steps.minimum_size:g} {steps.unit}"] if steps.minimum_size else []
+    words += ["holes filled"] if steps.fill_holes else []
+    return ", ".join(words) or "none"
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
 def _recipe(path: Path | None, out: Path, resume: bool, overlays: list[Path], sets: list[str]) -> Recipe:
     from volseg.recipe import load_recipe
 
@@ -80,7 +141,7 @@ def _recipe(path: Path | None, out: Path, resume: bool, overlays: list[Path], se
     return load_recipe(path, overlays, sets)
 
 
-class _Teller:
+class Teller:
     """Tells a training's events as lines a person reads."""
 
     def __call__(self, event: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from volseg.evaluation.evaluation import Evaluation, PairedComparison, evaluate,
 from volseg.evaluation.hearts import Roles
 from volseg.evaluation.masks import Mask, Masks, find_masks
 from volseg.evaluation.measures import MEASURES, Measure
-from volseg.evaluation.pairing import Pair, Pairs, pair_masks
+from volseg.evaluation.pairing import Pair, Pairs, pair_cases, pair_masks
 from volseg.evaluation.scoring import CaseResult, Score
 from volseg.evaluation.summary import StructureSummary
 from volseg.evaluation.tables import evaluation_csv, evaluation_json
@@ -33,5 +33,6 @@ __all__ = [
     "evaluation_json",
     "find_masks",
     "measure_hearts",
+    "pair_cases",
     "pair_masks",
 ]

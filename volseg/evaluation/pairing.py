@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from volseg.data.cohort import Case
 from volseg.data.cohort.naming import counted, listed
 from volseg.errors import CohortError
 from volseg.evaluation.masks import Mask, StrPath, find_masks
@@ -80,6 +81,26 @@ def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:
     if extra:
         notes.append(f"{counted(len(extra), 'prediction')} without a truth: {listed(extra)}")
     return Pairs(made.root, true.root, found, missing, extra, tuple(notes))
+
+
+def pair_cases(cases: Sequence[Case], made: Mapping[str, Path], predictions: Path, truths: Path) -> Pairs:
+    """Predictions whose cases are known; cases without either side are left out.
+
+    Args:
+        cases: with their label maps.
+        made: the prediction of each case, by its name.
+        predictions: the folder that they lie in.
+        truths: the folder of the label maps.
+    """
+    pairs = [
+        Pair(
+            Mask(case.name, made[case.name], case.patient),
+            Mask(case.name, case.label, case.patient, case.group, instances=case.instances),
+        )
+        for case in cases
+        if case.name in made and case.label is not None
+    ]
+    return Pairs(predictions, truths, tuple(pairs))
 
 
 def partners(made: Sequence[_Made], true: Sequence[Named]) -> dict[str, _Made]:

@@ -13,7 +13,7 @@ from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import make_folds
 from volseg.engine.run_folder import RunFolder
 from volseg.engine.stopping import Stop
-from volseg.errors import CohortError, UsageError
+from volseg.errors import BundleError, CohortError, UsageError
 from volseg.io.atomic import write_bytes, write_json, write_text
 from volseg.recipe import Recipe, load_recipe
 from volseg.study.arms import Arm
@@ -213,7 +213,9 @@ class _Sweep:
         bundle = None
         if best is not None and best.best is not None and self.stop.why is None:
             run = RunFolder(best.best)
-            bundle = build_bundle(
-                load_recipe(run.recipe), self.folder / "bundle", weights=run.models / "best.safetensors"
-            )
+            try:
+                weights = run.models / "best.safetensors"
+                bundle = build_bundle(load_recipe(run.recipe), self.folder / "bundle", weights=weights)
+            except BundleError as error:  # the table is what was asked for; weights may be too large for a bundle
+                self.tell(f"no bundle of the best recipe: {error}")
         return SweepResult(self.folder, rows, bundle, self.stop.why)
