@@ -109,15 +109,38 @@ def test_the_measured_reach_is_the_networks(unet, kind):
         assert -(-margin // stride) >= -(-true // stride)
 
 
-def test_networks_that_see_everything_are_told(unet, caplog):
-    """A foreign network with instance norm cannot be tiled; one of volseg's is blended, with a line that says why."""
+@pytest.mark.parametrize("shape", [(40, 36), (37, 41)])
+def test_a_network_that_sees_everything_takes_the_volume_whole(unet, one_pass, shape):
+    """With instance norm no tile is exact: a foreign network gets one pass, mirrored up to a size it takes."""
     network = unet(2, norm="instance")
+    x = torch.randn(1, 1, *shape)
+    with torch.inference_mode():
+        size = network.shape.input_size(shape)
+        padded = np.pad(x.numpy(), [(0, 0), (0, 0), *((0, m - n) for m, n in zip(size, shape, strict=True))], "reflect")
+        reference = network(torch.from_numpy(padded))[..., : shape[0], : shape[1]]
+    foreign = Foreign(network).eval()
+    assert torch.equal(OverlapTileInferer()(x, foreign), reference)
+    assert foreign.seen[-1] == size
+    assert torch.equal(OverlapTileInferer()(x, network), reference)
+
+
+def test_a_network_that_sees_everything_and_does_not_fit_is_told_of_blending(unet):
+    """Where one pass is beyond the memory, the way out is named; windows are taken only when asked for."""
+    foreign = Foreign(unet(2, norm="instance")).eval()
+    with pytest.raises(MemoryLimitError, match="blend"):
+        OverlapTileInferer(max_memory="1MiB")(torch.zeros(1, 1, 32, 32), foreign)
+    assert OverlapTileInferer(blend=True, tile=32)(torch.randn(1, 1, 50, 50), foreign).shape == (1, 3, 50, 50)
+
+
+def test_a_network_that_takes_no_size_we_try_says_so():
+    """One made for a single size of input is neither tiled nor guessed at."""
+
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return x * x.new_ones(1, 1, 50, 50).mean() - x.mean() if x.shape[-1] == 50 else x.view(-1, 50, 50)
+
     with pytest.raises(UsageError, match="blend"):
-        OverlapTileInferer()(torch.zeros(1, 1, 32, 32), Foreign(network).eval())
-    with caplog.at_level(logging.WARNING, logger="volseg"):
-        logits = OverlapTileInferer(tile=32)(torch.randn(1, 1, 50, 50), network)
-    assert logits.shape == (1, 3, 50, 50)
-    assert "instance norm" in caplog.text
+        OverlapTileInferer()(torch.zeros(1, 1, 60, 60), Fixed().eval())
 
 
 def test_blend_is_monais_own(unet):

@@ -62,6 +62,43 @@ def footprint(
     return held + working
 
 
+def gathered_footprint(network: Levels, size: Sequence[int], axis: int, rows: int, depth: int, batch: int = 1) -> int:
+    """The same for :func:`volseg.inference.gathered.gathered_rows`, whose levels keep what passes between them."""
+    shape, item = network.shape, network.dtype.itemsize
+    levels = shape.levels
+    sizes = shape.level_sizes(tuple(size))
+    across = [prod(n for a, n in enumerate(s.entering) if a != axis) * batch * item for s in sizes]
+    length = [s.entering[axis] for s in sizes]
+    down = [block.convs[-1].weight.shape[0] for block in network.encoder]
+
+    def leaving(level: int) -> int:
+        block = network.bottom if level == levels - 1 else network.decoder[level]
+        return block.convs[-1].weight.shape[0] * length[level] * across[level]
+
+    def entering(level: int) -> int:
+        return down[level - 1] * length[level] * across[level] if level else 0
+
+    def at_work(level: int, count: int) -> int:
+        """Of one level's blocks the larger, with its tails, what comes up to it and, in low precision, a wide copy."""
+        if level == levels - 1:
+            return _busy(network.bottom, axis, count, item) * across[level]
+        encoder, decoder = network.encoder[level], network.decoder[level]
+        up = decoder.convs[0].weight.shape[1] - down[level]
+        if network.ups[level].linear:
+            up *= 2
+        return max(_busy(encoder, axis, count, item), _busy(decoder, axis, count, item) + count * up) * across[level]
+
+    waiting = [down[level] * length[level] * across[level] for level in range(levels - 1)]
+    whole = max(at_work(level, length[level]) + sum(waiting[depth : level + 1]) for level in range(depth, levels))
+    peak = whole + sum(map(entering, range(depth + 1)))
+    for level in range(depth):
+        count = min(length[level], max(1, rows // shape.level_stride(level)[axis]) + 2)
+        kept = sum(map(entering, range(level + 1))) + max(entering(level + 1), leaving(level + 1))
+        again = _busy(network.encoder[level], axis, count, item) * across[level]
+        peak = max(peak, kept + (leaving(level) if level else 0) + at_work(level, count) + again)
+    return peak
+
+
 def weight_bytes(network: Levels) -> int:
     """The bytes of the layers' own weights; beside the module's they are a second copy."""
     blocks = [*network.encoder, network.bottom, *network.decoder]
@@ -74,6 +111,12 @@ def _tails(block: Block, axis: int) -> int:
     if block.residual:
         kept += sum(c.kernel[axis] // 2 for c in block.convs) * block.convs[0].weight.shape[1]
     return kept
+
+
+def _busy(block: Block, axis: int, rows: int, item: int) -> int:
+    """A block at work on rows: what it keeps, its widest step, and the copy its norm makes of less than float32."""
+    wide = max(c.weight.shape[0] for c in block.convs) * rows * 4 // item if item < 4 else 0
+    return _tails(block, axis) + _widest(block, axis, rows) + wide
 
 
 def _widest(block: Block, axis: int, rows: int) -> int:

@@ -34,14 +34,7 @@ def halo(
 ) -> Iterator[tuple[Box, Tensor]]:
     """The logits of (batch, channels, *spatial) tile by tile, the first axis slowest, each voxel once."""
     spatial = tuple(volume.shape[2:])
-
-    def run(x: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
-            y = network(x.to(device))
-        if not isinstance(y, Tensor):
-            raise UsageError(f"the network gave a {type(y).__name__} where logits were expected")
-        return y
-
+    run = runner(network, device, autocast)
     if tile is not None:
         tiles = _lay_out(spatial, tile, reach)
     else:
@@ -56,6 +49,21 @@ def halo(
         )
     for piece in tiles:
         yield from _run_tile(volume, run, tiles, piece)
+
+
+def runner(
+    network: Callable[[Tensor], Tensor], device: torch.device, autocast: torch.dtype | None
+) -> Callable[[Tensor], Tensor]:
+    """The network as it is called for inference: on its device, without gradients, a tensor for an answer."""
+
+    def run(x: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+            y = network(x.to(device))
+        if not isinstance(y, Tensor):
+            raise UsageError(f"the network gave a {type(y).__name__} where logits were expected")
+        return y
+
+    return run
 
 
 def _run_tile(

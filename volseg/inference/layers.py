@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volseg.errors import UsageError
+from volseg.inference.norms import Instance, Scale, fold, norm_of
 from volseg.networks.blocks import ConvBlock, ConvUnit
 from volseg.networks.linear_up import LinearUp, interpolate
 from volseg.networks.unet import UNet
@@ -19,7 +20,6 @@ from volseg.shapes import UNetShape
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _FORMAT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # PyTorch hands a float convolution to oneDNN above this product of the first four sizes, and computes it itself below
 _ONEDNN_FROM = 20480
 
@@ -35,12 +35,12 @@ def memory_format(spatial_dims: int, channels_last: bool) -> torch.memory_format
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A convolution with zero padding, then a norm that is a known scale and shift, then an activation."""
+    """A convolution with zero padding, then a norm, then an activation."""
 
     weight: Tensor
     bias: Tensor | None
     padding: tuple[int, ...]
-    norm: Scale | None
+    norm: Scale | Instance | None
     activation: nn.Module
 
     @property
@@ -75,34 +75,6 @@ class Conv:
         if self.norm is not None:
             self.norm.apply(y)
         return activate(self.activation, y, y if into is None else into)
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """A norm whose statistics are known: ``(x - mean) / sqrt(var + eps) * weight + bias`` per channel."""
-
-    mean: Tensor
-    var: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-    eps: float
-
-    def apply(self, y: Tensor) -> None:
-        """PyTorch's own kernel, so that the roundings are its own, in place (``y`` must be dense)."""
-        unused = y.new_empty(0)
-        torch.ops.aten.native_batch_norm.out(
-            y,
-            self.weight,
-            self.bias,
-            self.mean,
-            self.var,
-            False,
-            0.0,
-            self.eps,
-            out=y,
-            save_mean=unused,
-            save_invstd=unused,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +116,8 @@ class Up:
     def _placed(self, x: Tensor, weight: Tensor) -> Tensor:
         """The same as one matrix product whose results are put where they belong: no outputs overlap.
 
-        PyTorch gives small inputs to a slow path of its own that returns another layout, and copying out of that costs more
-        than the product.
+        PyTorch gives small inputs to a slow path of its own that returns another layout; copying out of that costs
+        more than the product.
         """
         dims, width = len(self.scale), weight.shape[1]
         last = (0, *range(2, dims + 2), 1)
@@ -196,6 +168,12 @@ class Levels:
     device: torch.device
     layout: torch.memory_format
 
+    @property
+    def gathers(self) -> bool:
+        """Whether any norm needs statistics of the whole volume."""
+        blocks = (*self.encoder, self.bottom, *self.decoder)
+        return any(isinstance(conv.norm, Instance) for block in blocks for conv in block.convs)
+
     @classmethod
     def of(cls, network: UNet, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Levels:
         """The layers of a network in evaluation mode.
@@ -205,16 +183,14 @@ class Levels:
         """
         if network.training:
             raise UsageError("the network is in training mode", mend="call network.eval() first")
-        if network.norm == "instance":
-            raise UsageError("instance norm needs statistics of the whole volume, which no piece has")
         layout = memory_format(network.spatial_dims, channels_last)
 
         def conv(source: nn.Module, norm: nn.Module | None = None, activation: nn.Module | None = None) -> Conv:
             assert isinstance(source, nn.Conv1d | nn.Conv2d | nn.Conv3d)
             weight, bias = source.weight.detach(), None if source.bias is None else source.bias.detach()
-            scale = _scale(norm)
-            if scale is not None and dtype != torch.float32:
-                weight, bias = _fold(weight, bias, scale)
+            scale = norm_of(norm)
+            if isinstance(scale, Scale) and dtype != torch.float32:
+                weight, bias = fold(weight, bias, scale)
                 scale = None
             return Conv(
                 weight.to(dtype).contiguous(memory_format=layout),
@@ -272,24 +248,3 @@ def activate(kind: nn.Module, y: Tensor, into: Tensor) -> Tensor:
     if isinstance(kind, nn.LeakyReLU):
         return torch.ops.aten.leaky_relu.out(y, kind.negative_slope, out=into)  # type: ignore[no-any-return]
     return into.copy_(kind(y))
-
-
-def _scale(norm: nn.Module | None) -> Scale | None:
-    if not isinstance(norm, _BATCH_NORM):
-        return None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    weight, bias = (None if p is None else p.detach() for p in (norm.weight, norm.bias))
-    return Scale(norm.running_mean, norm.running_var, weight, bias, norm.eps)
-
-
-def _fold(weight: Tensor, bias: Tensor | None, scale: Scale) -> tuple[Tensor, Tensor]:
-    """The convolution that gives what this one and the norm after it give; worked out in double precision."""
-    factor = (scale.var.double() + scale.eps).rsqrt()
-    if scale.weight is not None:
-        factor = factor * scale.weight.double()
-    shift = -scale.mean.double() if bias is None else bias.double() - scale.mean.double()
-    shift = shift * factor
-    if scale.bias is not None:
-        shift = shift + scale.bias.double()
-    return weight.double() * factor.view(-1, *(1,) * (weight.ndim - 1)), shift

@@ -30,20 +30,14 @@ def logits_rows(network: Levels, read: Read, total: int, axis: int, rows: int, r
         rows: how many the finest level works on at once.
         replay: for how many levels the encoder runs again for the decoder, instead of its features being held.
     """
-    pulled = _Pulled(network, read, total, axis, rows, replay)
-    features = pulled.leaving(0, pulled.entering(0))
-
-    def chunks() -> Iterator[Tensor]:
-        for chunk in features.chunks:
-            held = [network.head(chunk)]
-            del chunk
-            yield held.pop()
-
-    return Rows(chunks(), features.total, features.dim, features.layout)
+    pulled = Pulled(network, read, total, axis, rows, replay)
+    return pulled.logits(pulled.leaving(0, pulled.entering(0)))
 
 
-class _Pulled:
-    def __init__(self, network: Levels, read: Read, total: int, axis: int, rows: int, replay: int) -> None:
+class Pulled:
+    """The levels of a network over one input, each pulling rows from the one before it."""
+
+    def __init__(self, network: Levels, read: Read, total: int, axis: int, rows: int, replay: int = 0) -> None:
         self.network = network
         self.read = read
         self.total = total
@@ -76,9 +70,20 @@ class _Pulled:
             passed = Rows(_noted(encoded.chunks, skip), encoded.total, self.dim, network.layout)
         below = self.leaving(level + 1, pool_rows(passed, network.shape.strides[level]))
         up = up_rows(network.ups[level], below)
-        return block_rows(network.decoder[level], self._met(level, skip, up), up)
+        return block_rows(network.decoder[level], self.met(level, skip, up), up)
 
-    def _met(self, level: int, skip: RowQueue, up: Rows) -> Iterator[Parts]:
+    def logits(self, features: Rows) -> Rows:
+        """The head's output for features of the finest level."""
+
+        def chunks() -> Iterator[Tensor]:
+            for chunk in features.chunks:
+                held = [self.network.head(chunk)]
+                del chunk
+                yield held.pop()
+
+        return Rows(chunks(), features.total, features.dim, features.layout)
+
+    def met(self, level: int, skip: RowQueue, up: Rows) -> Iterator[Parts]:
         """The skip connection next to what came up from below, at most :attr:`rows` (of this level) at a time."""
         crop = self.network.shape.skip_crop(level)
         step = max(1, self.rows // self.network.shape.level_stride(level)[self.axis])

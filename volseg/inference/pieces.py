@@ -11,14 +11,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from volseg.errors import SizeError, UsageError
-from volseg.inference import allocator
-from volseg.inference.halo import halo
+from volseg.errors import MemoryLimitError, SizeError, UsageError
+from volseg.inference import allocator, whole
+from volseg.inference.exhausted import is_out_of_memory
+from volseg.inference.halo import halo, runner
 from volseg.inference.layers import Levels
 from volseg.inference.memory import parse_bytes
-from volseg.inference.probing import Reach, probe
+from volseg.inference.probing import Reach, SeesEverything, probe
 from volseg.inference.rowwise import rowwise
-from volseg.inference.tiling import Box
+from volseg.inference.tiling import Box, next_size
 from volseg.inference.windows import Windows
 from volseg.networks.unet import UNet
 from volseg.shapes import NetworkShape
@@ -50,7 +51,8 @@ def stream_logits(
     """The logits of one volume as ``(where, channels x voxels)``, each voxel once, equal to those of one pass.
 
     A U-Net of volseg gives slabs along one axis, in order; a 2-D network over a volume gives slabs of slices; other
-    networks give tiles, the first axis slowest. Nothing is computed before the first piece is asked for.
+    networks give tiles, the first axis slowest, or all at once where they see all of their input. Nothing is computed
+    before the first piece is asked for.
 
     Args:
         x: (channels, *spatial), on any device.
@@ -86,17 +88,28 @@ def stream_logits(
 
     def pieces(images: Tensor) -> Iterator[tuple[Box, Tensor]]:
         sizes = None if tile is None else _per_axis(tile, dims)
-        if blend or (isinstance(module, UNet) and module.norm == "instance"):
-            if not blend:
-                _log.warning("instance norm depends on the whole volume: windows are blended instead of exact pieces")
+        if blend:
             windows = blend if isinstance(blend, Windows) else Windows()
             return _blended(images, network, device, sizes, precision, windows)
+        lower = None if precision == "float32" else _DTYPES[precision]
         if isinstance(module, UNet):
+            if module.norm == "instance" and sizes is None:
+                run, size = runner(network, device, lower), module.shape.input_size(images.shape[2:])
+                try:
+                    if whole.fits(run, images, size, device, budget):
+                        return iter([whole.whole_pass(run, images, module.shape.lost, size)])
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    allocator.give_back()
+                    _log.warning("memory ran out in one pass; going on in slabs")
             along = axis if axis is not None else _forced_axis(images, sizes)
             rows = None if sizes is None else sizes[along or 0]
             return rowwise(images, layers(), budget=budget, rows=rows, axis=along)
-        lower = None if precision == "float32" else _DTYPES[precision]
-        found = reach or _known(module) or _measured(module, network, images.to(device), dims)
+        try:
+            found = reach or _known(module) or _measured(module, network, images.to(device), dims)
+        except SeesEverything as error:
+            return _only_whole(images, runner(network, device, lower), device, budget, error)
         return halo(images, network, found, device=device, budget=budget, tile=sizes, autocast=lower)
 
     if volume.ndim - 1 == dims:
@@ -173,6 +186,22 @@ def _blended(
     with torch.inference_mode(), torch.autocast(device.type, _DTYPES[precision] if lower else None, enabled=lower):
         logits = inferer(images, network)
     yield Box.whole(images.shape[2:]), logits.float()
+
+
+def _only_whole(
+    images: Tensor, run: Callable[[Tensor], Tensor], device: torch.device, budget: int | None, why: SeesEverything
+) -> Iterator[tuple[Box, Tensor]]:
+    """One pass over the volume mirrored up to a size the network takes; refused where it does not fit."""
+    strides = whole.strides_taken(run, images)
+    if strides is None:
+        raise why
+    size = [next_size(n, stride) for n, stride in zip(images.shape[2:], strides, strict=True)]
+    if not whole.fits(run, images, size, device, budget):
+        raise MemoryLimitError(
+            f"the network sees all of its input, and one pass over {'x'.join(map(str, size))} voxels does not fit",
+            mend="allow more memory, or use blend",
+        ) from why
+    yield whole.whole_pass(run, images, (0,) * len(size), size)
 
 
 def _measured(module: object, network: Network, like: Tensor, dims: int) -> Reach:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import torch
 
 from volseg.errors import MemoryLimitError
-from volseg.inference.footprint import footprint, weight_bytes
+from volseg.inference.footprint import footprint, gathered_footprint, weight_bytes
 from volseg.inference.layers import Levels
 from volseg.inference.memory import available, format_bytes
 
@@ -24,7 +24,10 @@ _LIBRARIES = {"cpu": 160 << 20, "cuda": 96 << 20}
 
 @dataclass(frozen=True)
 class RowPlan:
-    """How a U-Net goes over a volume: along which axis, how many rows at once, for how many levels it encodes twice."""
+    """How a U-Net goes over a volume: along which axis, how many rows at once, for how many levels it encodes again.
+
+    With instance norm these are the levels that run in slabs; those below run in one piece.
+    """
 
     axis: int
     rows: int
@@ -63,6 +66,8 @@ def plan_rows(
         choices = [max(1, rows >> k) for k in range(rows.bit_length())]
     else:
         choices = [min(rows, size[axis])]
+    if network.gathers:
+        return _plan_gathered(network, size, axis, choices, budget, batch)
     depth = network.shape.levels
     plans = [
         RowPlan(axis, count, replay, predicted(network, size, axis, count, replay, batch))
@@ -72,16 +77,40 @@ def plan_rows(
     allowed = available(network.device) if budget is None else budget
     # thin slabs cost a few percent, encoding a level again a third: take slabs down to two rows first
     order = sorted(plans, key=lambda p: (p.replay + (p.rows < 2), -p.rows))
+    return _first_within(order, allowed, size, budget)
+
+
+def _first_within(order: Iterable[RowPlan], allowed: int, size: Sequence[int], budget: int | None) -> RowPlan:
+    least: RowPlan | None = None
     for candidate in order:
         if candidate.bytes <= allowed:
             return candidate
-    least = min(plans, key=lambda p: p.bytes)
+        if least is None or candidate.bytes < least.bytes:
+            least = candidate
+    assert least is not None
     if budget is None:
         return least  # the prediction errs on the safe side: it may do after all, and if not, that is handled
     raise MemoryLimitError(
         f"a volume of {'x'.join(map(str, size))} does not fit {format_bytes(budget)}",
         mend=f"allow at least {format_bytes(least.bytes)}",
     )
+
+
+def _plan_gathered(
+    network: Levels, size: Sequence[int], axis: int, choices: Sequence[int], budget: int | None, batch: int
+) -> RowPlan:
+    """In one piece where that fits, else with ever more levels in slabs."""
+    allowed = available(network.device) if budget is None else budget
+
+    def predicted(rows: int, depth: int) -> RowPlan:
+        count = gathered_footprint(network, size, axis, rows, depth, batch) + weight_bytes(network)
+        return RowPlan(axis, rows, depth, with_overhead(count, network.device))
+
+    deepest = network.shape.levels - 1
+    if len(choices) == 1 and choices[0] < size[axis] and deepest:  # slabs of this size were asked for
+        return predicted(choices[0], deepest)
+    slabs = [predicted(rows, depth) for depth in range(1, deepest + 1) for rows in choices]
+    return _first_within([predicted(size[axis], 0), *slabs], allowed, size, budget)
 
 
 def predicted(network: Levels, size: Sequence[int], axis: int, rows: int, replay: int, batch: int = 1) -> int:

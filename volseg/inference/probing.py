@@ -25,6 +25,10 @@ _ACROSS = (16, 32, 64, 128)
 _GIVE = "give margin and stride, or use blend"
 
 
+class SeesEverything(UsageError):
+    """A network whose every output depends on all of its input: no piece gives what the whole gives."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """What tiles need to know of a network, one number per axis; see :func:`volseg.inference.tiling.plan`."""
@@ -51,8 +55,9 @@ def probe(network: Network, like: Tensor, spatial_dims: int) -> Reach:
     """The reach of a padded network, measured; ``like`` has its channels, type and device.
 
     Raises:
-        UsageError: if every output depends on all of the input (instance norm, attention, global pooling), if the
-            stride is no power of two, or if the output has another size than the input.
+        SeesEverything: if every output depends on all of the input (instance, group and layer norms, attention,
+            global pooling), or the stride is no power of two.
+        UsageError: if the output has another size than the input.
     """
     across = _smallest_size(network, like, spatial_dims)
     found = [_axis(network, like, spatial_dims, axis, across) for axis in range(spatial_dims)]
@@ -93,7 +98,7 @@ def _axis(network: Network, like: Tensor, dims: int, axis: int, across: int) -> 
                     left = max(middle + shift - low for shift, (low, _) in enumerate(phases))
                     right = max(high - 1 - middle - shift for shift, (_, high) in enumerate(phases))
                     return max(left, right), stride
-    raise UsageError(
+    raise SeesEverything(
         f"axis {axis}: the network sees further than {_LENGTHS[-1] // 2} voxels, or all of its input", mend=_GIVE
     )
 

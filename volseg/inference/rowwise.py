@@ -12,6 +12,7 @@ from torch import Tensor
 from volseg.errors import MemoryLimitError
 from volseg.inference import allocator
 from volseg.inference.exhausted import is_out_of_memory
+from volseg.inference.gathered import gathered_rows
 from volseg.inference.layers import Levels
 from volseg.inference.levelwise import logits_rows
 from volseg.inference.memory import resident
@@ -74,7 +75,8 @@ def _from_row(
     shape, axis = network.shape, plan.axis
     lost, along = shape.lost, shape.axes[plan.axis]
     back = 0 if along.lost else along.margin
-    begin = max(0, (first - back) // along.stride * along.stride)
+    # statistics of the whole volume need all of it again
+    begin = 0 if network.gathers else max(0, (first - back) // along.stride * along.stride)
 
     def read(start: int, stop: int) -> Tensor:
         watch()
@@ -84,7 +86,8 @@ def _from_row(
 
     stop_row = volume.shape[axis + 2]
     row = begin
-    for chunk in logits_rows(network, read, size[axis] - begin, axis, plan.rows, plan.replay).chunks:
+    rowwise_logits = gathered_rows if network.gathers else logits_rows
+    for chunk in rowwise_logits(network, read, size[axis] - begin, axis, plan.rows, plan.replay).chunks:
         low, high = max(first, row), min(stop_row, row + chunk.shape[axis + 2])
         if low < high:
             kept = chunk.narrow(axis + 2, low - row, high - low)
@@ -100,9 +103,11 @@ def _from_row(
 
 
 def _thinner(plan: RowPlan, network: Levels) -> RowPlan:
+    if network.gathers and plan.replay < network.shape.levels - 1:
+        return replace(plan, rows=max(1, plan.rows // 4), replay=plan.replay + 1)
     if plan.rows > 1:
         return replace(plan, rows=max(1, plan.rows // 4))
-    if plan.replay < min(MOST_REPLAYED, network.shape.levels - 1):
+    if not network.gathers and plan.replay < min(MOST_REPLAYED, network.shape.levels - 1):
         return replace(plan, replay=plan.replay + 1)
     raise MemoryLimitError("memory ran out even one row at a time", mend="free memory, or use a smaller network")
 
