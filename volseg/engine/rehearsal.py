@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -160,7 +161,5 @@ def _high_water() -> int:
 
 def _reset_high_water() -> None:
     """Begin the high-water mark anew, where the system lets a process do so for itself."""
-    try:
+    with suppress(OSError):  # then the mark is that of all so far: what is found is too large rather than too small
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # then the mark is that of all so far: what is found is too large rather than too small

@@ -1,0 +1,67 @@
+"""Whether a cohort can be planned for at all: what is wrong with it is one clear line."""
+
+from __future__ import annotations
+
+from volseg.data.fingerprint import Fingerprint
+from volseg.errors import CohortError
+
+
+def require_plannable(found: Fingerprint, where: object) -> None:
+    """Raise unless a recipe can be made for these data.
+
+    Raises:
+        CohortError: if cases are damaged, unlabelled, too few, or contradict each other.
+    """
+    if found.failed:
+        count = len(found.failed)
+        raise CohortError(
+            f"{count} case{'s' if count > 1 else ''} cannot be read: {found.failed[0].error}",
+            where=where,
+            mend="mend or remove what volseg check lists, then plan again",
+        )
+    if not found.labelled:
+        raise CohortError("no case has a label map to plan for", where=where, mend="put label maps beside the images")
+    if not found.values:
+        raise CohortError("every label map is all background", where=where)
+    patients = {case.patient for case in found.labelled}
+    if len(patients) < 2:
+        raise CohortError(
+            f"all {len(found.labelled)} labelled cases are of one patient: nobody is left to validate with"
+            if len(found.labelled) > 1
+            else "there is one labelled case: none is left to validate with",
+            where=where,
+            mend="add cases of at least one more patient",
+        )
+    dims = sorted({len(case.shape) for case in found.labelled})
+    if len(dims) > 1:
+        raise CohortError(
+            "some images are 2-D and some 3-D", where=where, mend="put each kind into a folder of its own"
+        )
+    channels = sorted({len(case.channels) for case in found.labelled})
+    if len(channels) > 1:
+        raise CohortError(f"cases have {' and '.join(map(str, channels))} channels", where=where)
+    if len({case.objects is not None for case in found.labelled}) > 1:
+        raise CohortError("some label maps tell objects apart and some do not", where=where)
+    _require_one_coding(found, where)
+
+
+def _require_one_coding(found: Fingerprint, where: object) -> None:
+    """One structure written as 1 in some cases and as 255 in others is a slip, not two structures."""
+    if found.declared.labels:
+        undeclared = sorted(set(found.values) - set(found.declared.labels.values()) - {found.declared.ignore})
+        if undeclared and not found.instances:
+            holder = next(case for case in found.labelled if undeclared[0] in case.values)
+            raise CohortError(
+                f"label map of {holder.case} holds the value {undeclared[0]}, but {found.declared.source}:"
+                f" {', '.join(f'{name} {value}' for name, value in found.declared.labels.items())}",
+                where=where,
+                mend="mend the label map or the names; --labels NAME=VALUE,… overrules the names",
+            )
+        return
+    codings = {case.values for case in found.labelled if case.values}
+    if len(codings) > 1 and {len(values) for values in codings} == {1} and (255,) in codings:
+        raise CohortError(
+            f"label maps contradict each other: some hold only {', only '.join(str(v[0]) for v in sorted(codings))}",
+            where=where,
+            mend="write the same structure with the same value everywhere",
+        )

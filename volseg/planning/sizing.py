@@ -1,0 +1,126 @@
+"""How large a network, a patch and a batch: the largest of a ladder that fits the memory and leaves steps enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from volseg.errors import MemoryLimitError
+from volseg.planning.layers import products
+from volseg.planning.measured import Measure, Measured
+from volseg.planning.memory import step_memory
+from volseg.recipe import Recipe
+from volseg.recipe.units import format_bytes
+
+#: voxels that a step sees at most, over all patches of its batch
+VOXELS = {"cpu": 420_000, "cuda": 4_000_000}
+# the widths of the finest level, with the share of the voxels that a step sees, from the best to the quickest
+_LADDER = (
+    *((32, 1.0), (24, 1.0), (24, 0.5), (16, 0.5), (16, 0.25), (12, 0.25), (12, 0.125), (8, 0.125), (8, 0.0625)),
+    *((8, 0.03), (4, 0.03), (4, 0.01)),
+)
+# a network learns little in fewer steps than the first; a wider one is worth having only if it gets the second
+_FEWEST, _ENOUGH = 300, {32: 2400, 24: 1600, 16: 1000, 12: 700, 8: 300, 4: 0}
+# of the memory given, what a step may be predicted to take: predictions are off by a few hundredths
+_PRUDENT = 0.87
+_MOST_TRIALS = 3
+# multiplications a second before anything was measured: a laptop's core or two, or a GPU
+_GUESSED = {"cpu": 4e10, "cuda": 5e12}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One rung of the ladder."""
+
+    width: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Sized:
+    """The rung that was taken, its recipe, its cost, and why not a larger one."""
+
+    size: Size
+    recipe: Recipe
+    cost: Measured
+    predicted: int
+    why: str
+
+
+Draft = Callable[[Size], Recipe]
+
+
+def choose_size(
+    draft: Draft,
+    measure: Measure,
+    *,
+    memory: int,
+    device: str,
+    steps: Callable[[Measured], int] | None,
+) -> Sized:
+    """The best size that fits.
+
+    The first guess of a step's time is replaced by a measured one at the first trial, and that of other sizes follows
+    from their multiplications; the size that is taken was always measured itself.
+
+    Args:
+        draft: the recipe of a size.
+        measure: measures a recipe.
+        memory: bytes that a training may take.
+        device: ``cpu`` or ``cuda``.
+        steps: how many steps the time allows at a cost; none where there is time for all.
+
+    Raises:
+        MemoryLimitError: if even the smallest does not fit.
+    """
+    rungs = [Size(width, share) for width, share in _LADDER]
+    recipes = {size: draft(size) for size in rungs}
+    peaks = {size: step_memory(recipe, device=device).peak for size, recipe in recipes.items()}
+    fitting = [size for size in rungs if peaks[size] <= _PRUDENT * memory]
+    if not fitting:
+        raise MemoryLimitError(
+            f"the smallest network takes {peaks[rungs[-1]] >> 20} MiB, and {format_bytes(memory)} are there",
+            mend="give more with --memory",
+        )
+    tried: dict[Size, Measured] = {}
+    rate = _GUESSED[device]
+    while fitting:
+        guessed = {s: Measured(_seconds(recipes[s], rate), 0) for s in fitting}
+        size = _best(fitting, {s: tried.get(s, guessed[s]) for s in fitting}, steps)
+        if size in tried:
+            break
+        if len(tried) == _MOST_TRIALS:  # between two that were measured: the quicker of them is safe
+            size = min(tried, key=lambda s: tried[s].step)
+            break
+        cost = measure(recipes[size])
+        if cost is None or cost.peak > memory:
+            fitting = [s for s in fitting if peaks[s] < peaks[size]]
+            continue
+        tried[size] = cost
+        rate = 3 * products(recipes[size]) / cost.step
+    else:
+        raise MemoryLimitError(f"no network fits {format_bytes(memory)}", mend="give more with --memory")
+    return Sized(size, recipes[size], tried[size], peaks[size], _why(size, rungs, fitting, steps, tried[size]))
+
+
+def _best(sizes: list[Size], costs: dict[Size, Measured], steps: Callable[[Measured], int] | None) -> Size:
+    """The first that gets steps enough; if none does, that with the most."""
+    if steps is None:
+        return sizes[0]
+    found = {size: steps(costs[size]) for size in sizes}
+    return next((s for s in sizes if found[s] >= max(_ENOUGH[s.width], _FEWEST)), max(sizes, key=lambda s: found[s]))
+
+
+def _seconds(recipe: Recipe, rate: float) -> float:
+    return 3 * products(recipe) / rate
+
+
+def _why(
+    size: Size, rungs: list[Size], fitting: list[Size], steps: Callable[[Measured], int] | None, cost: Measured
+) -> str:
+    larger = rungs[: rungs.index(size)]
+    if not larger:
+        return "the widest that is worth its time"
+    if steps is not None and any(s in fitting for s in larger):
+        return f"with a larger one too few steps would fit the time: with this it is {steps(cost)}"
+    return "a larger one would not fit the memory"
