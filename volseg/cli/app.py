@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from volseg import __version__
-from volseg.cli import cardiac, check, console, doctor, evaluate, fingerprint, phantom, predict, report, sweep, train
+from volseg.cli import (
+    cardiac,
+    check,
+    console,
+    doctor,
+    evaluate,
+    fingerprint,
+    phantom,
+    plan,
+    predict,
+    report,
+    sweep,
+    train,
+)
 from volseg.cli.bundle import bundle_app
 from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
@@ -57,6 +70,7 @@ app.command()(doctor.doctor)
 app.command()(phantom.phantom)
 app.command()(check.check)
 app.command()(fingerprint.fingerprint)
+app.command()(plan.plan)
 app.command()(train.train)
 app.command()(sweep.sweep)
 app.command()(predict.predict)
