@@ -21,10 +21,10 @@ from volseg.report.scene import PLANES, Scene, make_scene
 from volseg.report.stills import Still, still
 
 # A page stays below 2 MB: this is for its voxels, the rest for its pictures, figures and script.
-LARGEST_VOXELS = 1_600_000
+LARGEST_VOXELS = 1_500_000
 # voxels to begin with; deflated and as text they take about as many characters as may be
 _MOST = 3_000_000
-_THUMBNAIL, _STILL = 128, 380
+_THUMBNAIL, _STILL = 128, 320
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from volseg.data.apart import each_apart
 from volseg.errors import UsageError
-from volseg.io.atomic import PREFIX, refusal, write_text
+from volseg.io.atomic import write_text
+from volseg.io.atomic_folder import atomic_folder
 from volseg.report.cases import Gathered, ReportCase
 from volseg.report.drawing import Drawing, Drawn
 from volseg.report.html import GENERATOR, render
@@ -80,7 +78,7 @@ def write_report(
     pages = page_names([case.name for case in gathered.cases])
     told = {"title": title, "date": date}
     rows = []
-    with _staged(output) as folder:
+    with atomic_folder(output) as folder:
         (folder / _PAGES).mkdir()
         drawn = each_apart(drawing, gathered.cases, processes=processes, lost=_lost)
         for place, (case, found) in enumerate(zip(gathered.cases, drawn, strict=True)):
@@ -137,29 +135,3 @@ def _is_report(folder: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return f'<meta name="generator" content="{GENERATOR}">' in head
-
-
-@contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A folder that takes the name of ``output`` when all of it is written; on failure nothing of it stays."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output.parent))
-    except OSError as error:
-        raise refusal(error, output) from error
-    try:
-        staged, old = work / "new", work / "old"
-        staged.mkdir()
-        yield staged
-        if output.exists():
-            output.replace(old)
-        try:
-            staged.replace(output)
-        except OSError:
-            with suppress(FileNotFoundError):
-                old.replace(output)
-            raise
-    except OSError as error:
-        raise refusal(error, output) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

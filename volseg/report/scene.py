@@ -142,12 +142,11 @@ def reduction(shape: Sequence[int], spacing: Sequence[float], most: int) -> tupl
     factors = [1, 1, 1]
     while math.prod(math.ceil(n / f) for n, f in zip(shape, factors, strict=True)) > most:
         long = [axis for axis in range(3) if math.ceil(shape[axis] / factors[axis]) > 1]
-        finest = min(long, key=lambda axis: (spacing[axis] * factors[axis], axis))
-        # equally fine axes are thinned out together: pixels stay square
-        for axis in long:
-            if spacing[axis] * factors[axis] <= 1.05 * spacing[finest] * factors[finest] and axis != finest:
-                factors[axis] += 1
-        factors[finest] += 1
+        finest = min(spacing[axis] * factors[axis] for axis in long)
+        tied = [axis for axis in long if spacing[axis] * factors[axis] <= 1.05 * finest]
+        # equally fine pixels stay square; of cubes the slices are thinned out first
+        for axis in tied if len(tied) < 3 else tied[2:]:
+            factors[axis] += 1
     return factors[0], factors[1], factors[2]
 
 
