@@ -25,6 +25,7 @@ from volseg.io import read_labels, write_labels
 from volseg.io.atomic import write_bytes, write_json, write_text
 from volseg.prediction.summary import Record
 from volseg.recipe import Recipe, dump_recipe
+from volseg.study.aliases import refuse_aliases
 from volseg.study.calibration import Calibration, Seen, calibrate
 from volseg.study.calibration_figure import calibration_svg
 from volseg.study.clean_up import CleanUp, steps_of, try_all
@@ -132,6 +133,8 @@ class _CrossValidation:
                 where=self.data,
                 mend="train with --fold 0, or leave the split out",
             )
+        if folds.group_by == "patient":
+            refuse_aliases(cases)
         if not root.folds.exists():
             root.make()
             write_text(root.recipe, dump_recipe(self.recipe))

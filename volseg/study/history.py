@@ -70,9 +70,7 @@ def require_same_run(folder: RunFolder, recipe: Recipe, cases: Mapping[str, Case
     """
     folder.require_same(recipe)
     before = from_plain(folder.facts()["data"])
-    missing = [name for name in before if name not in cases]
-    changed = [f"{missing[0]} is not there any more"] if missing else []
-    changed += changed_parts([cases[name] for name in before if name in cases], before)
+    changed = changed_parts([cases[name] for name in before if name in cases], before)
     if changed:
         raise RunError(
             f"the data have changed since it was trained: {'; '.join(changed[:3])}"
