@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from volseg.bundle.build import SAFETENSORS, STATE
+from volseg.bundle.build import SAFETENSORS, STATE, build_bundle
 from volseg.bundle.files import open_bundle
 from volseg.bundle.golden import golden_to_pack
 from volseg.bundle.load import load_bundle
@@ -110,6 +110,19 @@ def test_a_good_bundle_holds(built: Path, packed: Path, tmp_path: Path) -> None:
         again = verify_bundle(path)
         assert (again.manifest, again.weights, again.golden) == (found.manifest, found.weights, found.golden)
     assert json.loads(json.dumps(found.to_dict()))["golden"]["tolerance"] == 0.005
+
+
+def test_an_ensemble_holds(built: Path, build: Build, recipe: Recipe, tmp_path: Path) -> None:
+    """Every member is held to the network, and the acceptance case is that of all of them together."""
+    other = build(recipe, change=lambda weights: weights["head.weight"].neg_())
+    folder = build_bundle(recipe, tmp_path / "cells", weights=built / SAFETENSORS, members=[other / SAFETENSORS])
+    found = verify_bundle(pack_bundle(folder, tmp_path / "cells.zip").path)
+    assert found.golden.differing == 0
+    (member,) = (folder / "models").glob("member_*.safetensors")
+    member.write_bytes((built / SAFETENSORS).read_bytes())
+    path = pack_bundle(folder, tmp_path / "cells.zip").path
+    with pytest.raises(BundleError, match="gives another mask"):
+        verify_bundle(path)
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -23,14 +23,13 @@ from volseg.bundle.folder import FolderFiles
 from volseg.bundle.golden import GoldenOutcome, judge_golden
 from volseg.bundle.json_text import read_json
 from volseg.bundle.limits import GIB
-from volseg.bundle.load import load_bundle
+from volseg.bundle.load import Bundle, load_bundle
 from volseg.bundle.manifest import MANIFEST, Manifest, check_files
 from volseg.bundle.packing import check_archive
 from volseg.bundle.private_copy import private_copy
 from volseg.bundle.signing import check_signature, signature_path
 from volseg.bundle.state_dict import parse_state_dict
 from volseg.errors import BundleError, VolsegError
-from volseg.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _verified(
     if identity is not None:
         check_signature(Path(files.where), manifest, Path(signature or signature_path(where)), identity)
     bundle = load_bundle(files.where)
-    _hold_rendered(files, bundle.recipe, bundle.weights, manifest)
+    _hold_rendered(files, bundle, manifest)
     _hold_state(files, bundle.weights)
     if manifest.golden is None:
         raise BundleError(
@@ -112,11 +111,13 @@ def _verified(
     return Verified(where, manifest, bundle.sha256, outcome, device, None if identity is None else str(identity))
 
 
-def _hold_rendered(files: BundleFiles, recipe: Recipe, weights: Mapping[str, Tensor], manifest: Manifest) -> None:
+def _hold_rendered(files: BundleFiles, bundle: Bundle, manifest: Manifest) -> None:
     """Configurations and documents are those that the recipe renders, and nothing else is there but documents."""
     try:
         results = read_json(read_whole(files, RESULTS), RESULTS) if RESULTS in files.sizes else None
-        rendered = render(recipe, weights=weights, results=results)
+        rendered = render(
+            bundle.recipe, weights=bundle.weights, results=results, members=bundle.members, trust=bundle.trust
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, VolsegError):
             raise
