@@ -8,6 +8,7 @@ from typing import Any
 from volseg.bundle.licences import licence_name, licence_url
 from volseg.bundle.metadata import bundle_name, sizes_in_words
 from volseg.recipe import Recipe
+from volseg.recipe.foreign import ForeignNetwork
 from volseg.recipe.optimiser import SGD
 
 _HUB = {
@@ -21,12 +22,13 @@ _HUB = {
 }
 
 
-def model_card(recipe: Recipe, results: dict[str, Any] | None = None) -> str:
+def model_card(recipe: Recipe, results: dict[str, Any] | None = None, *, vendored: bool = False) -> str:
     """The model card, with the front matter that Hugging Face reads.
 
     Args:
         recipe: the recipe.
         results: what :func:`volseg.bundle.build.short_results` gives.
+        vendored: whether the bundle brings its own code, and no recipe.
     """
     card, name = recipe.bundle, bundle_name(recipe)
     parts = [
@@ -35,9 +37,9 @@ def model_card(recipe: Recipe, results: dict[str, Any] | None = None) -> str:
         _use(recipe),
         _structures(recipe),
         _results(name, results),
-        _training(recipe, results),
+        _training(recipe, results, vendored=vendored),
         _data(recipe),
-        _running(name),
+        _running_vendored(name) if vendored else _running(name),
         f"## Licence\n\n{licence_name(card.license)} (`{card.license}`, {licence_url(card.license)}). "
         f"{card.copyright.rstrip('.')}.",
     ]
@@ -61,6 +63,8 @@ def _front_matter(recipe: Recipe, results: dict[str, Any] | None) -> str:
     lines += [f"- {json.dumps(tag)}" for tag in tags]
     if results is not None:
         lines += [
+            "metrics:",
+            "- dice",
             "model-index:",
             f"- name: {bundle_name(recipe)}",
             "  results:",
@@ -135,20 +139,23 @@ def _interval(told: dict[str, Any] | None, digits: int) -> str:
     return f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _training(recipe: Recipe, results: dict[str, Any] | None) -> str:
+def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool) -> str:
     training, optimiser = recipe.training, recipe.optimiser
     size = "x".join(map(str, training.patch))
     kind = "SGD" if isinstance(optimiser, SGD) else optimiser.kind.replace("adam", "Adam").replace("Adamw", "AdamW")
-    parameters = (
-        f"{training.epochs} epochs of batches of {training.batch} patches of {size}; {kind}, learning rate "
-        f"{optimiser.lr:g}, {optimiser.schedule}; loss: {recipe.loss.kind.replace('_', ' and ')}. "
-        f"{recipe.folds.number} folds by {recipe.folds.group_by}; the shipped weights are of fold 0, whose held-out "
-        "cases they never saw."
-    )
+    parameters = "By its makers, not by volseg; the settings of training in its recipe are for training it anew."
+    if not isinstance(recipe.network, ForeignNetwork):
+        parameters = (
+            f"{training.epochs} epochs of batches of {training.batch} patches of {size}; {kind}, learning rate "
+            f"{optimiser.lr:g}, {optimiser.schedule}; loss: {recipe.loss.kind.replace('_', ' and ')}. "
+            f"{recipe.folds.number} folds by {recipe.folds.group_by}; the shipped weights are of fold 0, whose "
+            "held-out cases they never saw."
+        )
     sizes = ", ".join(map(str, sizes_in_words(recipe)))
     network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
+    every = "" if vendored else " `configs/recipe.yaml` has every setting."
     more = f"\n\n{results['training']}" if results and "training" in results else ""
-    return f"## Training\n\n{parameters} `configs/recipe.yaml` has every setting.{more}\n\n{network}"
+    return f"## Training\n\n{parameters}{every}{more}\n\n{network}"
 
 
 def _data(recipe: Recipe) -> str:
@@ -169,6 +176,20 @@ def _running(name: str) -> str:
             "Train it anew, on the same or other data (`configs/overlays/` has changes to add to the list of files, "
             "such as `gpu_amp.json`):",
             _command("training", "train", name),
+        ]
+    )
+
+
+def _running_vendored(name: str) -> str:
+    return "\n\n".join(
+        [
+            "## How to run it",
+            "With MONAI, pytorch-ignite, nibabel and fire installed; the code it needs is in this bundle. Masks for a "
+            "folder of NIfTI images, one for each (several channels: `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, …):",
+            f"```bash\nB=$PWD/{name}\npython -m monai.bundle run inference --config_file $B/configs/inference.json "
+            "--bundle_root $B \\\n  --dataset_dir /path/to/images --output_dir $PWD/out\n```",
+            "Images are read by MONAI's NibabelReader, which takes files that volseg refuses (damaged ones, headers "
+            'that contradict themselves) and knows nothing of values that stand for "not measured".',
         ]
     )
 

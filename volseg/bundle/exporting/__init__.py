@@ -1,0 +1,1 @@
+"""A trained bundle for others: as ONNX, as an exported program of torch's, or as a MONAI bundle without volseg."""
