@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from volseg.evaluation import Evaluation, evaluate
+from volseg.geometry import Grid
 from volseg.io import Volume, read_volume, write_labels
 from volseg.io.dicom_seg import write_dicom_seg
 from volseg.labels import Labels
@@ -67,3 +69,29 @@ def test_an_unknown_segment_is_an_error(masks: tuple[Path, Volume]) -> None:
     found = evaluate(root / "dicom" / "made", root / "nifti" / "true", labels=Labels.of({"ball": 2, "disc": 5}))
     assert found.cases[0].error is not None
     assert "holds the segment 'rod', which is no label" in found.cases[0].error
+
+
+@pytest.mark.parametrize(("made", "true"), [("dicom", "nifti"), ("nifti", "dicom"), ("dicom", "dicom")])
+def test_without_names_segments_have_their_numbers(tmp_path: Path, dicom_series: Any, made: str, true: str) -> None:
+    """Nobody named the labels: the first segment is label 1."""
+    image = read_volume(dicom_series()[0].parent)
+    array = np.zeros(image.array.shape, np.uint8)
+    array[2:6, 3:8, 1:4] = 1
+    (tmp_path / "nifti").mkdir()
+    (tmp_path / "dicom").mkdir()
+    write_labels(tmp_path / "nifti" / "case.nii.gz", array, image.grid)
+    write_dicom_seg(tmp_path / "dicom" / "case.dcm", array, image, Labels.of({"ball": 1}))
+    assert scores(evaluate(tmp_path / made, tmp_path / true))["label 1"][0] == 1
+
+
+def test_another_grid_is_refused(masks: tuple[Path, Volume], dicom_series: Any) -> None:
+    """A segmentation of another place is not moved; ``resample`` brings it there, and says so."""
+    root, image = masks
+    affine = image.grid.affine.copy()
+    affine[0, 3] += 0.4
+    elsewhere = Grid(image.grid.shape, affine)
+    write_labels(root / "nifti" / "true" / "case.nii.gz", np.ones(image.grid.shape, np.uint8) * 2, elsewhere, LABELS)
+    found = evaluate(root / "dicom" / "made", root / "nifti" / "true", labels=LABELS)
+    assert "--resample" in str(found.cases[0].error)
+    found = evaluate(root / "dicom" / "made", root / "nifti" / "true", labels=LABELS, resample=True)
+    assert "resampled" in found.cases[0].notes[0]

@@ -159,6 +159,7 @@ def evaluate_pairs(
     if instances:
         pairs, other = _as_instances(pairs), None if other is None else _as_instances(other)
     unreadable: dict[str, VolsegError] = {}
+    named = labels is not None
     if labels is None:
         labels, unreadable = _labels_of([pair.truth for pair in pairs.found], pairs, processes)
     if any(pair.truth.instances for pair in pairs.found) and len(labels) != 1:
@@ -167,7 +168,7 @@ def evaluate_pairs(
             where=pairs.truths,
             mend="objects told apart are of one structure",
         )
-    how = {"labels": labels, "tolerance": tolerance, "policy": policy, "resample": resample}
+    how = {"labels": labels, "named": named, "tolerance": tolerance, "policy": policy, "resample": resample}
     first = _score(pairs, how, unreadable, partial, processes, step)
     names = (*labels.names, *labels.regions)
     structures = summarise([case for case in first if case.good], names)

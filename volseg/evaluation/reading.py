@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from volseg.errors import GridMismatch
@@ -9,13 +11,15 @@ from volseg.evaluation.masks import Mask
 from volseg.geometry import SAME_GRID, Grid
 from volseg.io import Volume, read_labels
 from volseg.io.dicom.files import is_segmentation
+from volseg.io.voxel_check import present
 from volseg.labels import Labels
 
 
-def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None) -> Volume:
+def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None, *, by_name: bool = True) -> Volume:
     """A mask; one in DICOM-SEG on ``grid`` or, without, on the smallest grid that holds its segments.
 
-    With ``labels`` segments get the values of the labels with their names, without they keep their numbers.
+    With ``labels`` segments get the values of the labels with their names. Without, or not ``by_name`` because nobody
+    named the labels, they keep their numbers.
 
     Raises:
         GridMismatch: if a DICOM-SEG does not lie on ``grid``.
@@ -24,31 +28,28 @@ def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None) -> Vo
         return read_labels(mask.path, labels, frame=mask.frame)
     from volseg.io.dicom_seg import read_dicom_seg
 
-    return read_dicom_seg(mask.path, grid=grid, labels=labels)[0]
+    volume = read_dicom_seg(mask.path, grid=grid, labels=labels if by_name else None)[0]
+    if labels is not None and not by_name:
+        labels.check(present(volume.array), where=mask.path)
+    return volume
 
 
-def read_masks(prediction: Mask, truth: Mask, labels: Labels | None) -> tuple[Volume, Volume]:
+def read_masks(prediction: Mask, truth: Mask, labels: Labels | None, *, by_name: bool = True) -> tuple[Volume, Volume]:
     """Both masks of a pair; a DICOM-SEG is laid on the grid of the other where it lies in it."""
-    if is_segmentation(truth.path):
-        made = read_mask(prediction, labels)
-        true = read_mask(truth, labels)
-        if is_segmentation(prediction.path):
-            both = _around(made.grid, true.grid)
-            return (
-                (made, true) if both is None else (read_mask(prediction, labels, both), read_mask(truth, labels, both))
-            )
-        return made, _laid(truth, true, labels, made.grid)
-    true = read_mask(truth, labels)
-    made = read_mask(prediction, labels)
-    return (_laid(prediction, made, labels, true.grid) if is_segmentation(prediction.path) else made), true
-
-
-def _laid(mask: Mask, own: Volume, labels: Labels | None, grid: Grid) -> Volume:
-    """A DICOM-SEG on the other's grid, or as it is: whoever compares the grids tells that they differ."""
+    read = partial(read_mask, labels=labels, by_name=by_name)
+    made, true = read(prediction), read(truth)
+    segmented = is_segmentation(prediction.path), is_segmentation(truth.path)
     try:
-        return read_mask(mask, labels, grid)
+        if all(segmented):
+            both = _around(made.grid, true.grid)
+            return (made, true) if both is None else (read(prediction, grid=both), read(truth, grid=both))
+        if segmented[0]:
+            made = read(prediction, grid=true.grid)
+        elif segmented[1]:
+            true = read(truth, grid=made.grid)
     except GridMismatch:
-        return own
+        pass  # whoever compares the two grids tells that they differ
+    return made, true
 
 
 def _around(one: Grid, other: Grid) -> Grid | None:

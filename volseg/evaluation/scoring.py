@@ -96,6 +96,8 @@ class Scoring:
     tolerance: float
     policy: EmptyPolicy
     resample: bool
+    #: whether somebody named the labels; else they are the values that were found
+    named: bool
     #: where the masks lie: errors name files below these folders, never the folders above
     roots: Mapping[str, Path]
 
@@ -110,7 +112,8 @@ class Scoring:
 
     def _scored(self, pair: Pair) -> CaseResult:
         instances = pair.truth.instances
-        made, truth = read_masks(pair.prediction, pair.truth, None if instances else self.labels)
+        labels = None if instances else self.labels
+        made, truth = read_masks(pair.prediction, pair.truth, labels, by_name=self.named)
         notes = [f"truth: {note}" for note in truth.notes] + [f"prediction: {note}" for note in made.notes]
         predicted = made.array
         if not made.grid.same_as(truth.grid):
