@@ -41,7 +41,7 @@ def tiles_of(logits: torch.Tensor, tile: int) -> Iterator[tuple[Box, torch.Tenso
 
 
 def at_once(logits: torch.Tensor, onto: tuple[int, ...], order: str = "linear") -> torch.Tensor:
-    for axis, new in enumerate(onto):
+    for axis, new in reversed(list(enumerate(onto))):
         logits = regrid_axis(logits, axis + 1, axis_weights(logits.shape[axis + 1], new, order))
     return logits
 
@@ -80,6 +80,22 @@ def test_enlarging_is_what_interpolating_the_logits_gives() -> None:
     expected = F.interpolate(logits[None], (18, 15, 30), mode="trilinear", align_corners=False)[0].argmax(0)
     decided = decide(rows_of(logits, 0, 2), (9, 10, 11), Decision(tuple(range(24))), onto=(18, 15, 30))
     assert (decided.labels == expected.numpy()).mean() > 0.9999
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("onto", [(90, 61, 130), (30, 90, 33)])
+def test_interpolated_rows_are_the_whole_to_the_bit(axis: int, onto: tuple[int, ...]) -> None:
+    """Whatever axis the rows follow and however many come at once, the interpolated logits have the same bits."""
+    shape, logits = (60, 50, 70), logits_of((60, 50, 70), channels=3)
+
+    def put(along: int, step: int) -> torch.Tensor:
+        interpolated = stream._Interpolated(along, shape, onto, "linear", None)
+        rows = [interpolated.put(part) for part in logits.split(step, dim=along + 1)]
+        return torch.cat([part for parts in rows for _, part in parts], dim=along + 1)
+
+    whole = put(0, 60)
+    assert torch.equal(put(axis, 7), whole)
+    assert torch.equal(put(axis, 1), whole)
 
 
 def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
