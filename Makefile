@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: all env test test-fast check format docs bundles clean
+.PHONY: all env demo test test-fast check format docs bundles clean
 all: check test docs
 
 env: $(READY)
@@ -17,6 +17,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable ".[test,dev,docs,peers,dicom-codecs,signing]"
 	touch $@
+
+# phantom hearts, training, segmentation, figures and a report: what a newcomer opens first
+demo: $(READY)
+	$(BIN)/volseg demo -o demo
 
 test: $(READY)
 	$(BIN)/python -m pytest

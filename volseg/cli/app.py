@@ -13,6 +13,7 @@ from volseg.cli import (
     cardiac,
     check,
     console,
+    demo,
     doctor,
     evaluate,
     fingerprint,
@@ -67,6 +68,7 @@ def frame(
 
 
 app.command()(doctor.doctor)
+app.command()(demo.demo)
 app.command()(phantom.phantom)
 app.command()(check.check)
 app.command()(fingerprint.fingerprint)

@@ -107,7 +107,7 @@ def evaluate(
     if as_json:
         console.result_json(told)
     else:
-        _show(found)
+        show(found)
     for case in found.failed:
         console.warn(str(case.error))
     for error in found.comparison.errors.values() if found.comparison else ():
@@ -130,7 +130,8 @@ def require_places(*files: Path | None) -> None:
         raise UsageError("two results would be this one file", where=given[0])
 
 
-def _show(found: Evaluation) -> None:
+def show(found: Evaluation) -> None:
+    """Print the cohort's table, and the worst cases."""
     from volseg.evaluation.tables import figure_text, interval_text
 
     rows = []

@@ -24,7 +24,7 @@ from volseg.report.stills import Still, still
 LARGEST_VOXELS = 1_500_000
 # voxels to begin with; deflated and as text they take about as many characters as may be
 _MOST = 3_000_000
-_THUMBNAIL, _STILL = 128, 320
+_THUMBNAIL, _STILL = 192, 320
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _outline(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], *, tru
     for number in np.unique(mask[mask > 0]):
         soft = Image.fromarray(np.where(mask == number, 255, 0).astype(np.uint8))
         inside = np.asarray(soft.resize((width, height), Image.Resampling.BILINEAR)) > 127
-        line = inside & ~ndimage.binary_erosion(inside, iterations=1 if true or max(width, height) < 200 else 2)
+        line = inside & ~ndimage.binary_erosion(inside, iterations=1 if true else 2)
         picture[line & dashes if true else line] = _WHITE if true else _colour_index(int(number))
 
 
