@@ -1,11 +1,11 @@
-"""Time and memory against the volume's size at a fixed budget, with a plot; time must stay linear in voxels."""
+"""Time and memory against the volume's size at a fixed budget; time must stay linear in voxels."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from benchmarks.frame import RESULTS, child, record
+from benchmarks.frame import child, record
 
 
 def run(argv: list[str]) -> int:
@@ -26,7 +26,6 @@ def run(argv: list[str]) -> int:
             print(f"monai  {size}^3: {row['seconds']:.2f} s, {row['peak'] / 2**20:.0f} MiB")
     exponent = fitted_exponent([r["size"] ** 3 for r in ours], [r["seconds"] for r in ours])
     print(f"time grows with voxels to the power {exponent:.3f}")
-    plot(ours, peer, options.budget)
     last = peer[-1] if peer else None
     same = next((r for r in ours if last and r["size"] == last["size"]), None)
     ratio = round(last["seconds"] / same["seconds"], 2) if last and same else None
@@ -37,7 +36,9 @@ def run(argv: list[str]) -> int:
         peer=peer,
         ratio=ratio,
         exponent=round(exponent, 4),
+        budget_MiB=options.budget,
     )
+    print("drawn from it by: python docs/figures/growth.py")
     return 0 if exponent <= 1.05 else 1
 
 
@@ -46,28 +47,6 @@ def fitted_exponent(voxels: list[int], seconds: list[float]) -> float:
     import numpy as np
 
     return float(np.polyfit(np.log(voxels), np.log(seconds), 1)[0])
-
-
-def plot(ours: list[dict[str, Any]], peer: list[dict[str, Any]], budget: int) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (time_axes, memory_axes) = pyplot.subplots(1, 2, figsize=(9, 3.6))
-    for rows, name in ((ours, "volseg"), (peer, "MONAI, windows of 96, overlap 0.5")):
-        voxels = [r["size"] ** 3 / 1e6 for r in rows]
-        time_axes.loglog(voxels, [r["seconds"] for r in rows], marker="o", label=name)
-        memory_axes.loglog(voxels, [r["peak"] / 2**20 for r in rows], marker="o", label=name)
-    time_axes.set(xlabel="million voxels", ylabel="seconds")
-    memory_axes.set(xlabel="million voxels", ylabel="peak MiB above model and input")
-    memory_axes.axhline(budget, linestyle=":", color="grey", label=f"allowed: {budget} MiB")
-    time_axes.legend()
-    memory_axes.legend()
-    figure.tight_layout()
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / "growth.png", dpi=120)
-    print(f"written: {RESULTS / 'growth.png'}")
 
 
 def _measured(way: str, size: int, repeats: int, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One volume through one network: our pieces, one whole pass, MONAI's windows, TorchIO's grid; time and peak memory."""
+"""One volume through one network: our pieces, one pass, the windows of MONAI, TorchIO, nnU-Net; time and memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmarks.frame import child, record
 
 CHANNELS = (16, 32, 64, 128)
 WINDOW = 96
-PEERS = ("monai", "monai, allocator set", "monai, batch of 4", "monai, batch of 4, allocator set", "torchio")
+PEERS = ("monai", "monai, allocator set", "monai, batch of 4", "monai, batch of 4, allocator set", "torchio", "nnunet")
 
 
 def run(argv: list[str]) -> int:
@@ -40,7 +41,7 @@ def run(argv: list[str]) -> int:
             ours={k: v for k, v in table.items() if k.startswith("volseg")},
             peer={k: v for k, v in table.items() if not k.startswith("volseg")},
             ratio=ratios,
-            packages=("torchio",),
+            packages=("torchio", "nnunetv2"),
             fastest_peer_seconds=fastest,
         )
     return 0
@@ -61,12 +62,16 @@ def compare(size: int, repeats: int, only: list[str] | None = None) -> dict[str,
         "monai, batch of 4": {"way": "monai", "batch": 4},
         "monai, batch of 4, allocator set": {"way": "monai", "keep": True, "batch": 4},
         "torchio": {"way": "torchio"},
+        "nnunet": {"way": "nnunet"},
     }
     best_pass: int | None = None
     table = {}
     order = sorted(ways, key=lambda name: not name.startswith("one pass"))
     for name in order:
         if only and not any(part in name for part in only):
+            continue
+        if name in ("torchio", "nnunet") and find_spec(_PACKAGES[name]) is None:
+            print(f"{name}: not measured, {_PACKAGES[name]} is not installed")
             continue
         arguments = dict(ways[name])
         share = arguments.pop("share", None)
@@ -76,7 +81,7 @@ def compare(size: int, repeats: int, only: list[str] | None = None) -> dict[str,
             arguments["max_memory"] = best_pass // share
         try:
             table[name] = child("benchmarks.inference", "measure", size=size, repeats=repeats, **arguments)
-        except Exception as error:  # a peer that is not installed, or a budget below what is possible
+        except Exception as error:  # a budget below what is possible, or a peer that fails
             print(f"{name}: not measured ({type(error).__name__})")
             continue
         if name.startswith("one pass"):
@@ -209,4 +214,35 @@ def _torchio(network: Any, volume: Any, *, batch: int, **_: Any) -> Callable[[],
     return work
 
 
-_WAYS = {"ours": _ours, "whole": _whole, "monai": _monai, "torchio": _torchio}
+def _nnunet(network: Any, volume: Any, **_: Any) -> Callable[[], Any]:
+    """nnU-Net's predictor with its default step of half a window, Gaussian weights and no mirroring."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        tile_step_size=0.5,
+        use_gaussian=True,
+        use_mirroring=False,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    predictor.network = network
+
+    class Windows:
+        patch_size = (WINDOW,) * 3
+
+    class Labels:
+        num_segmentation_heads = network.out_channels
+
+    predictor.configuration_manager, predictor.label_manager = Windows(), Labels()
+
+    def work() -> Any:
+        logits = predictor.predict_sliding_window_return_logits(volume[0])
+        return logits.argmax(0).to(torch.uint8).cpu()
+
+    return work
+
+
+_PACKAGES = {"torchio": "torchio", "nnunet": "nnunetv2"}
+_WAYS = {"ours": _ours, "whole": _whole, "monai": _monai, "torchio": _torchio, "nnunet": _nnunet}
