@@ -37,7 +37,7 @@ def holds(made: Plan, memory: int, tmp_path: Path) -> None:
 
 
 SIDE = st.sampled_from([1, 2, 3, 5, 9, 17, 40, 64, 129, 300, 800])
-MM = st.sampled_from([0.1, 0.33, 0.9, 1.0, 1.7, 5.0, 10.0, 30.0])
+MM = st.sampled_from([0.03, 0.1, 0.33, 0.9, 1.0, 1.7, 5.0, 10.0, 30.0])
 
 
 @given(

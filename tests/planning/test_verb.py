@@ -11,6 +11,7 @@ from typing import Any
 import monai.bundle
 import pytest
 
+from volseg.bundle.build import build_bundle
 from volseg.data.phantom import write_cohort
 from volseg.recipe import load_recipe
 
@@ -25,49 +26,42 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_cohort(tmp_path_factory.mktemp("data") / "hearts", "heart", 3, size=48)
+    return write_cohort(tmp_path_factory.mktemp("data") / "hearts", "heart", 3, size=96)
 
 
 @pytest.mark.slow
 def test_a_folder_becomes_a_bundle(hearts: Path, volseg: Any, tmp_path: Path) -> None:
-    """Planned, every reason told, loaded strictly, built without weights, and as MONAI's own program wants it."""
+    """Planned in both dimensions, loaded strictly, built without weights, and as MONAI's own program wants it."""
     out = tmp_path / "hearts.yaml"
-    run = volseg("plan", hearts, "-o", out, "--budget", "1min", "--memory", "1GiB", "--device", "cpu", "--json")
+    asked = ("--budget", "1min", "--memory", "1GiB", "--device", "cpu", "--dims", "both", "--json")
+    run = volseg("plan", hearts, "-o", out, *asked)
     assert run.returncode == 0, run.stderr
-    recipe = load_recipe(out)
-    assert recipe.labelling.names == ("right ventricle", "myocardium", "left ventricle")
-    assert recipe.training.time_limit == 60
-    assert recipe.bundle.name == "hearts"
-    told = json.loads(run.stdout)[str(out)]
-    assert told["measured"]["step"] > 0
-    assert told["measured"]["peak"] <= 1 << 30
-    assert all(choice["reason"] for choice in told["choices"])
-    assert "# " in out.read_text()
-    again = volseg("plan", hearts, "-o", out)
+    told = json.loads(run.stdout)
+    for dims in (2, 3):
+        file = tmp_path / f"hearts_{dims}d.yaml"
+        recipe = load_recipe(file)
+        assert recipe.spatial_dims == dims
+        assert recipe.labelling.names == ("right ventricle", "myocardium", "left ventricle")
+        assert recipe.training.time_limit == 60
+        assert recipe.bundle.name == f"hearts_{dims}d"
+        assert told[str(file)]["measured"]["step"] > 0
+        assert told[str(file)]["measured"]["peak"] <= 1 << 30
+        assert all(choice["reason"] for choice in told[str(file)]["choices"])
+        assert "# the images are 3-D" in file.read_text()
+        folder = tmp_path / f"bundle_{dims}d"
+        build_bundle(recipe, folder)
+        configs = folder / "configs"
+        monai.bundle.verify_net_in_out(
+            net_id="network_def",
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / "inference.json"),
+            device="cpu",
+            n=4,
+            any=4,
+        )
+    again = volseg("plan", hearts, "-o", out, "--dims", "both")
     assert again.returncode == 2
-    assert again.stderr.strip() == f"error: {out}: is there already; --overwrite replaces it"
-    folder = tmp_path / "bundle"
-    assert volseg("bundle", "build", out, "-o", folder).returncode == 0
-    configs = folder / "configs"
-    monai.bundle.verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(configs / "metadata.json"),
-        config_file=str(configs / "inference.json"),
-        device="cpu",
-        n=4,
-        any=4,
-    )
-
-
-@pytest.mark.slow
-def test_both_dimensions_are_two_recipes(hearts: Path, volseg: Any, tmp_path: Path) -> None:
-    """One slice by slice, one in 3-D; and the choices are a table."""
-    run = volseg("plan", hearts, "-o", tmp_path / "h.yaml", "--budget", "30s", "--dims", "both", "--explain")
-    assert run.returncode == 0, run.stderr
-    assert load_recipe(tmp_path / "h_2d.yaml").spatial_dims == 2
-    assert load_recipe(tmp_path / "h_3d.yaml").spatial_dims == 3
-    assert "training.patch" in run.stdout
-    assert "reason" in run.stdout.splitlines()[0]
+    assert again.stderr.strip() == f"error: {tmp_path / 'hearts_2d.yaml'}: is there already; --overwrite replaces it"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +84,7 @@ def test_misuse_is_one_line_and_exit_2(hearts: Path, volseg: Any, tmp_path: Path
 
 def test_one_patient_cannot_be_planned(volseg: Any, tmp_path: Path) -> None:
     """Nobody would be left to validate with."""
-    data = write_cohort(tmp_path / "one", "heart", 1, size=48)
+    data = write_cohort(tmp_path / "one", "heart", 1, size=96)
     run = volseg("plan", data, "-o", tmp_path / "x.yaml")
     assert run.returncode == 1
     assert "are of one patient" in run.stderr.splitlines()[-1]

@@ -51,7 +51,9 @@ def plan(
     geometry: options.Trusted = None,
     assume_ras: options.AssumeRas = False,
     fill_nan: options.FillNan = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the choices as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the choices, reasons and measurements as JSON.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Cases read at the same time.", min=1)] = 2,
 ) -> None:
     """Plan a training: measure the data, rehearse a few steps on this machine, write a recipe with its reasons.
@@ -86,7 +88,7 @@ def plan(
 
     for file, planned in made.items():
         write_text(file, planned.to_yaml())
-        if explain:
+        if explain and not as_json:
             _explain(planned)
         console.say(f"{file}: {_summary(planned)}; train it with volseg train -r {file} -d {data} -o RUN")
     if as_json:

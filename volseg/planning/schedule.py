@@ -32,10 +32,10 @@ class Schedule:
         return self.epochs * self.steps
 
 
-def affordable_steps(budget: float, cost: Measured, training: int, validation: int) -> int:
+def affordable_steps(budget: float, cost: Measured, *, training: int, validation: int) -> int:
     """The steps that fit a budget beside reading the cases and validating them.
 
-    >>> affordable_steps(1000, Measured(step=0.5, peak=0), 10, 2)
+    >>> affordable_steps(1000, Measured(step=0.5, peak=0), training=10, validation=2)
     1560
     """
     fixed = (training + validation) * cost.preparation

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from scipy.optimize import nnls
 
 from volseg.errors import MemoryLimitError
 from volseg.planning.layers import products
@@ -24,8 +28,8 @@ _FEWEST, _ENOUGH = 300, {32: 2400, 24: 1600, 16: 1000, 12: 700, 8: 300, 4: 0}
 # of the memory given, what a step may be predicted to take: predictions are off by a few hundredths
 _PRUDENT = 0.87
 _MOST_TRIALS = 3
-# multiplications a second before anything was measured: a laptop's core or two, or a GPU
-_GUESSED = {"cpu": 4e10, "cuda": 5e12}
+# multiplications of a pass that a step does a second, before any was measured: a laptop's core or two, or a GPU
+_GUESSED = {"cpu": 1.3e10, "cuda": 2e12}
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,8 @@ class Sized:
     why: str
 
 
-Draft = Callable[[Size], Recipe]
-
-
 def choose_size(
-    draft: Draft,
+    draft: Callable[[Size], Recipe],
     measure: Measure,
     *,
     memory: int,
@@ -83,21 +84,18 @@ def choose_size(
             mend="give more with --memory",
         )
     tried: dict[Size, Measured] = {}
-    rate = _GUESSED[device]
     while fitting:
-        guessed = {s: Measured(_seconds(recipes[s], rate), 0) for s in fitting}
-        size = _best(fitting, {s: tried.get(s, guessed[s]) for s in fitting}, steps)
+        seconds = _clock({recipes[s]: cost.step for s, cost in tried.items()}, device)
+        size = _best(fitting, {s: tried.get(s) or Measured(seconds(recipes[s]), 0) for s in fitting}, steps)
+        if len(tried) == _MOST_TRIALS:
+            size = _best([s for s in fitting if s in tried], tried, steps)
         if size in tried:
-            break
-        if len(tried) == _MOST_TRIALS:  # between two that were measured: the quicker of them is safe
-            size = min(tried, key=lambda s: tried[s].step)
             break
         cost = measure(recipes[size])
         if cost is None or cost.peak > memory:
             fitting = [s for s in fitting if peaks[s] < peaks[size]]
             continue
         tried[size] = cost
-        rate = 3 * products(recipes[size]) / cost.step
     else:
         raise MemoryLimitError(f"no network fits {format_bytes(memory)}", mend="give more with --memory")
     return Sized(size, recipes[size], tried[size], peaks[size], _why(size, rungs, fitting, steps, tried[size]))
@@ -111,8 +109,19 @@ def _best(sizes: list[Size], costs: dict[Size, Measured], steps: Callable[[Measu
     return next((s for s in sizes if found[s] >= max(_ENOUGH[s.width], _FEWEST)), max(sizes, key=lambda s: found[s]))
 
 
-def _seconds(recipe: Recipe, rate: float) -> float:
-    return 3 * products(recipe) / rate
+def _clock(tried: Mapping[Recipe, float], device: str) -> Callable[[Recipe], float]:
+    """Predicts a step's seconds: so much for each voxel (patches are drawn, losses taken) and each multiplication."""
+    if not tried:
+        return lambda recipe: products(recipe) / _GUESSED[device]
+    voxels, product = 0.0, max(seconds / products(recipe) for recipe, seconds in tried.items())
+    if len(tried) > 1:
+        matrix = np.array([[_voxels(recipe), products(recipe)] for recipe in tried], dtype=np.float64)
+        voxels, product = nnls(matrix / matrix.max(axis=0), np.array(list(tried.values())))[0] / matrix.max(axis=0)
+    return lambda recipe: max(1e-6, float(voxels * _voxels(recipe) + product * products(recipe)))
+
+
+def _voxels(recipe: Recipe) -> int:
+    return recipe.training.batch * prod(recipe.training.patch)
 
 
 def _why(

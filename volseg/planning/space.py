@@ -11,6 +11,7 @@ import numpy as np
 
 from volseg.data.fingerprint import Fingerprint
 from volseg.data.fingerprint_case import CaseFingerprint
+from volseg.io import PLAUSIBLE_SPACING
 from volseg.planning.choice import Choice
 
 #: from this ratio of spacings on, slices are too thick to be interpolated across
@@ -120,6 +121,8 @@ def space_choices(found: Fingerprint, space: Space, *, asked: int | None, coarse
         yield Choice("image.spacing", list(space.spacing), f"the median of {told} mm" + _coarse(coarser))
     if any(case.picture for case in cases):
         yield Choice("image.allowed_spacing", [1e-6, 1000], "pictures say little about their scale")
+    elif min(min(case.spacing) for case in cases) < 0.05:
+        yield Choice("image.allowed_spacing", list(PLAUSIBLE_SPACING), "voxels this small are meant here")
     padding = sorted({c.padding for case in cases for c in case.channels if c.padding is not None})
     if padding:
         yield Choice(

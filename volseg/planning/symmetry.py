@@ -39,7 +39,12 @@ def symmetry_choices(found: Fingerprint, space: Space, names: Mapping[int, str])
         reason = "one structure has no side" if allowed else reason
     told = "; ".join([reason, *reasons])
     yield Choice("augmentation.flips", allowed, told)
-    if found.modality.modality == "microscopy" and space.dims == 2 and len(allowed) == 2:
+    if (
+        found.modality.modality == "microscopy"
+        and space.dims == 2
+        and len(allowed) == 2
+        and space.voxel[0] == space.voxel[1]
+    ):
         yield Choice("augmentation.right_angles", [[0, 1]], "under a microscope no direction is special")
 
 
