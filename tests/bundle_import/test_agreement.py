@@ -149,3 +149,24 @@ def test_an_imported_bundle_is_a_bundle(make: Callable[..., Path], tmp_path: Pat
     """It passes ``bundle check``, MONAI's own checks of all its configurations among them."""
     imported = import_bundle(make(), tmp_path / "imported")
     assert check_bundle(imported.folder) == []
+
+
+@pytest.mark.slow
+def test_the_command_line_imports_and_predicts(
+    make: Callable[..., Path], volume: Callable[..., Path], tmp_path: Path
+) -> None:
+    """``volseg bundle import`` and ``volseg predict`` give the mask that the library gives."""
+    source, case = make(), volume("data/case.nii.gz", seed=3)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def volseg(*arguments: str | Path) -> str:
+        command = [sys.executable, "-m", "volseg.cli", *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    said = volseg("bundle", "import", source, "-o", tmp_path / "spleen")
+    assert "monai_unet, Apache-2.0" in said
+    volseg("predict", "-i", case.parent, "-o", tmp_path / "masks", "-b", tmp_path / "spleen")
+    mask = np.asarray(nib.load(tmp_path / "masks" / "case.nii.gz").dataobj)
+    assert np.array_equal(mask, load_bundle(tmp_path / "spleen").predict(case).labels)

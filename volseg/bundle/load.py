@@ -106,7 +106,7 @@ class Bundle:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             max_memory: the peak above the loaded network and the volume.
             tile: the size of pieces.
-            blend: overlapping windows instead of exact pieces.
+            blend: overlapping windows instead of exact pieces; the recipe's own, if it has some.
             turns: symmetries to average over; an empty list for one plain pass.
             precision: of the network's arithmetic.
             raw: masks as they are decided, without post-processing, and signs of trust whether they mean anything.
@@ -125,7 +125,7 @@ class Bundle:
             steps={} if raw else self.recipe.postprocessing,
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,
-            blend=_blend(self.recipe) if blend is None else blend,
+            blend=_blend(self.recipe, blend),
             precision=chosen,
             watched=raw or self.trust is not None,
         )
@@ -225,6 +225,9 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     return Bundle(recipe.bundle.name or name, where, recipe, weights, digest, members, trust, notes)
 
 
-def _blend(recipe: Recipe) -> bool | Windows:
+def _blend(recipe: Recipe, wanted: bool | None) -> bool | Windows:
     part = windows_part(recipe)
-    return part if isinstance(part, bool) else compose.build(part)
+    if wanted is False or isinstance(part, bool):
+        return bool(wanted)
+    windows: Windows = compose.build(part)
+    return windows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -95,7 +95,8 @@ def predict(
         chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
         loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))
     predictor = loaded.predictor(device=device, max_memory=max_memory, tile=_sizes(tile), blend=blend or None)
-    settings = {"blend": predictor.blend, "precision": predictor.precision}
+    windows = predictor.blend if isinstance(predictor.blend, bool) else asdict(predictor.blend)
+    settings: dict[str, Any] = {"blend": windows, "precision": predictor.precision}
     if predictor.blend:  # exact pieces give the same masks whatever their size
         settings["tile"] = predictor.tile
     work = plan(request, {**loaded.identity, **settings})
