@@ -238,6 +238,13 @@ def noise() -> Any:
     return np.random.default_rng(11).normal(0, 100, (20, 20, 10)).astype(np.int16)
 
 
+def test_a_voxel_size_that_contradicts_the_type_is_noted(nifti: Any, accepted: Any, image: Any) -> None:
+    """The type decides how the voxels are read, as in every reader; that the header disagrees with itself is told."""
+    note = "the header says 32 bits per voxel, and its type int16 has 16; the type was taken"
+    accepted(nifti(bitpix=32), image, notes=(note,))
+    accepted(nifti(bitpix=0), image)
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_bad_input(
     case: Callable[..., None],

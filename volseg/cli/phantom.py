@@ -29,7 +29,8 @@ def phantom(
     n: Annotated[int, typer.Option("-n", min=1, help="How many patients or images.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Voxels along each side of a slice (heart 112, cells 256, ct 128).")
+        int | None,
+        typer.Option(min=16, help="Voxels along each side of a slice (heart 112, at least 88; cells 256; ct 128)."),
     ] = None,
     cine: Annotated[bool, typer.Option("--cine", help="heart: also the whole beat, patientNNN_4d.nii.gz.")] = False,
 ) -> None:

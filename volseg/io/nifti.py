@@ -63,7 +63,8 @@ def read(path: Path, options: ReadOptions) -> Volume:
     scaled = _scaled(flat, layout)
     found = judge(scaled, options, path)
     array = scaled.reshape(layout.shape, order="F")
-    return Volume(array, grid, _facts(header, version, placement), (*notes, *more, *found.notes), path, found.padding)
+    notes = (*_size_note(header, layout.dtype), *notes, *more, *found.notes)
+    return Volume(array, grid, _facts(header, version, placement), notes, path, found.padding)
 
 
 def _header(path: Path) -> tuple[Any, int]:
@@ -137,6 +138,14 @@ def _layout(path: Path, header: Any) -> _Layout:
             f"scaled by no number (scl_slope {slope:g}, scl_inter {inter:g})", where=path, mend="mend the header"
         )
     return _Layout(tuple(dims[:3]), math.prod(dims[3:]), dtype, slope, inter)
+
+
+def _size_note(header: Any, dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """A word where the header states the size of a voxel otherwise than its type; readers go by the type."""
+    stated, bits = int(header["bitpix"]), 8 * dtype.itemsize
+    if stated in (0, bits):
+        return ()
+    return (f"the header says {stated} bits per voxel, and its type {dtype.name} has {bits}; the type was taken",)
 
 
 def _storage(path: Path, header: Any) -> Storage:

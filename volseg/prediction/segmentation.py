@@ -38,7 +38,7 @@ class Segmentation:
         volumes: millilitres of each structure (2-D: square centimetres).
         notes: what reading the image told.
         hints: what looks unlike the training images, or like no anatomy.
-        probabilities: (channels, *grid.shape) in steps of 1/255, where they were asked for.
+        probabilities: ``(channels, *grid.shape)`` in steps of 1/255, where they were asked for.
         seconds: of each step.
         image: the volume it is of; of several channels the first.
         signs: of how far each structure can be trusted, where they were counted.

@@ -74,6 +74,8 @@ def mixture(stacks: Sequence[Stack]) -> str:
         return "pixel spacings"
     if len({p.frame_of_reference for p in firsts}) > 1:
         return "frames of reference"
+    if len({p.position is None for p in firsts}) > 1:
+        return "images with and without a position"
     return "images of the same places"
 
 
