@@ -39,12 +39,13 @@ def sweep(
 
     Example: volseg sweep configs/sweeps/optimizers_2d.yaml -d data/ -o sweep/
     """
+    from volseg.data.cohort.naming import counted
     from volseg.study.arms import base_recipe, make_arms
     from volseg.study.sweep_file import load_sweep
 
     chosen = load_sweep(file)
     arms = make_arms(chosen, base_recipe(chosen, file, recipe, overlay or [], sets or []), file)
-    console.say(f"{len(arms)} recipes, {len(chosen.seeds)} trainings of each")
+    console.say(f"{counted(len(arms), 'recipe')}, {counted(len(chosen.seeds), 'training')} of each")
     if dry_run:
         from volseg.study.costs import cost
 

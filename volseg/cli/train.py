@@ -111,7 +111,7 @@ def _train_all(chosen: Recipe, data: Path, out: Path, stop: Stop, **how: Any) ->
     console.result_table(head, rows)
     difference = interval_text(found.average.difference, 4)
     kind = "the average of all networks" if found.average.as_good else "an ensemble of all networks"
-    console.say(f"the average of weights has {difference} Dice more than the ensemble: the bundle is {kind}")
+    console.say(f"Dice of the average of weights less that of the ensemble: {difference}; the bundle is {kind}")
     console.say(
         f"metrics.json, cross_validation.json and calibration.svg are in {out}; the bundle is in {found.bundle}"
     )
