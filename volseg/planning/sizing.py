@@ -18,9 +18,10 @@ from volseg.recipe.units import format_bytes
 
 #: voxels that a step sees at most, over all patches of its batch
 VOXELS = {"cpu": 420_000, "cuda": 4_000_000}
-# the widths of the finest level, with the share of the voxels that a step sees, from the best to the quickest
+# the widths of the finest level, with the share of the voxels that a step sees, from the best to the quickest: what a
+# patch shows is worth more than how many channels look at it
 _LADDER = (
-    *((32, 1.0), (24, 1.0), (24, 0.5), (16, 0.5), (16, 0.25), (12, 0.25), (12, 0.125), (8, 0.125), (8, 0.0625)),
+    *((32, 1.0), (24, 1.0), (24, 0.5), (16, 0.5), (16, 0.25), (12, 0.25), (8, 0.25), (8, 0.125), (8, 0.0625)),
     *((8, 0.03), (4, 0.03), (4, 0.01)),
 )
 # a network learns little in fewer steps than the first; a wider one is worth having only if it gets the second
