@@ -25,7 +25,7 @@ class Prepared:
         image: (channels, *spatial), float32.
         turn: from the stored axes to the network's.
         grid: the image's grid; ``turn.target`` is the same field of view with the stored voxels.
-        steps: voxels of ``turn.target`` from one voxel of ``grid`` to the next along each axis, where voxels are points.
+        steps: voxels of ``turn.target`` from one of ``grid`` to the next along each axis, where voxels are points.
     """
 
     image: Tensor
