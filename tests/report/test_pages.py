@@ -145,6 +145,18 @@ def test_without_a_summary_every_value_is_a_structure(cohort: Path, make: Make, 
     assert "label 4" in _Read(index).text
 
 
+def test_a_truth_without_a_mask_fails_unless_told(cohort: Path, make: Make, tmp_path: Path) -> None:
+    """A lost case stands on top with its image and its truth; with ``partial`` it is left out."""
+    (tmp_path / "p").mkdir()
+    shutil.copy(cohort / "p/p1.nii.gz", tmp_path / "p")
+    whole = _Read(make(tmp_path / "whole", cohort / "i", tmp_path / "p", cohort / "g"))
+    assert whole.text.count("has no prediction") == 2
+    assert len(whole.all("img")) == 3
+    part = _Read(make(tmp_path / "part", cohort / "i", tmp_path / "p", cohort / "g", partial=True))
+    assert "has no prediction" not in part.text
+    assert len(part.all("img")) == 1
+
+
 def test_a_trust_score_has_a_column_and_comes_first(cohort: Path, make: Make, tmp_path: Path) -> None:
     """Where the summary predicts Dice, the least expected case is to be reviewed first."""
     shutil.copytree(cohort / "p", tmp_path / "p")

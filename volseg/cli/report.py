@@ -33,6 +33,9 @@ def report(
         Path | None, typer.Option("-m", "--metrics", help="What volseg evaluate measured; else it is measured here.")
     ] = None,
     recipe: Annotated[Path | None, typer.Option("-r", "--recipe", help="Take the labels from this recipe.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave truths without a mask out; else each is a failed case.")
+    ] = False,
     title: Annotated[str, typer.Option(help="The report's title.")] = "Segmentation report",
     date: Annotated[
         str | None, typer.Option(help="Printed below the title; the same input gives the same bytes without it.")
@@ -57,7 +60,7 @@ def report(
     reading = options.reading(series, geometry, assume_ras, fill_nan)
     if truths and not metrics:
         console.say("measuring the masks")
-    gathered = gather(Sources(images, predictions, truths, metrics, labels, frame), processes=processes)
+    gathered = gather(Sources(images, predictions, truths, metrics, labels, frame, partial), processes=processes)
     for note in gathered.notes:
         console.say(note)
     drawing = Drawing(gathered.labels, reading, tuple(p for p in (images, predictions, truths) if p is not None))

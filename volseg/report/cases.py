@@ -31,6 +31,7 @@ class Sources:
         metrics: what ``volseg evaluate`` measured; without, it is measured here.
         labels: the structures; by default those that the summary or the metrics name, else each value in the masks.
         frame: which frame of time series; by default the one that a mask's name tells.
+        partial: leave truths without a mask out, instead of showing each as a failed case.
     """
 
     images: Path
@@ -39,6 +40,7 @@ class Sources:
     metrics: Path | None = None
     labels: Labels | None = None
     frame: int | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,23 @@ def gather(sources: Sources, *, processes: int = 0) -> Gathered:
     pairs = pair_masks(sources.predictions, sources.truths) if sources.truths else None
     measured = Measured.read(sources.metrics) if sources.metrics else None
     if pairs is not None and measured is None:
-        measured = Measured.of(evaluation_json(evaluate_pairs(pairs, labels=labels, processes=processes)))
+        measured = Measured.of(
+            evaluation_json(evaluate_pairs(pairs, labels=labels, partial=sources.partial, processes=processes))
+        )
     masks = find_masks(sources.predictions)
     labels = labels or (measured.labels if measured else _labels_of(masks.masks, sources.predictions))
     if len(labels) >= IGNORED:
         raise LabelError(f"a report shows at most {IGNORED - 1} structures, not {len(labels)}")
-    bare = _bare(masks.masks, pairs, summary, sources.predictions)
+    missing = pairs.missing if pairs and not sources.partial else ()
+    bare = _bare(masks.masks, pairs, missing, summary, sources.predictions)
     bare = _with_images(_with_scores(bare, measured), sources)
     notes = pairs.notes if pairs else masks.notes
     return Gathered(labels, tuple(sorted(bare, key=_order(measured))), measured, summary.bundle, notes)
 
 
-def _bare(masks: Sequence[Mask], pairs: Pairs | None, summary: Summary, predictions: Path) -> list[ReportCase]:
+def _bare(
+    masks: Sequence[Mask], pairs: Pairs | None, missing: Sequence[Mask], summary: Summary, predictions: Path
+) -> list[ReportCase]:
     """A case for each mask, each truth without one, and each image that could not be predicted."""
     told = {predictions / one.mask: one for one in summary.cases if one.mask}
     truths = {pair.prediction.path: pair.truth for pair in pairs.found} if pairs else {}
@@ -105,7 +112,6 @@ def _bare(masks: Sequence[Mask], pairs: Pairs | None, summary: Summary, predicti
         name = truth.name if truth else mask.name
         cases.append(ReportCase(name, None, mask, truth, None, told.get(mask.path, Told(name))))
     failed = {one.case: one for one in summary.cases if one.error}
-    missing = pairs.missing if pairs else ()
     cases += [
         ReportCase(truth.name, None, None, truth, None, failed.get(truth.name, Told(truth.name))) for truth in missing
     ]

@@ -89,7 +89,7 @@ def write_report(
             if step is not None:
                 step(case.name)
         write_text(folder / INDEX, _index_page(gathered, rows, told))
-    failed = tuple(f"{row.name}: {row.error}" for row in rows if row.error)
+    failed = tuple(f"{row.name}: {row.error.removeprefix(f'{row.name}: ')}" for row in rows if row.error)
     return Report(output / INDEX, len(rows), failed)
 
 
