@@ -28,10 +28,10 @@ def test_nothing_heavy_is_loaded_before_a_verb_runs(code: str) -> None:
 
 
 def test_a_misspelt_verb_gets_the_nearest(volseg) -> None:
-    """``volseg phantm`` names the verb that was meant and leaves with 2."""
-    run = volseg("phantm")
+    """``volseg evalute`` names the verb that was meant and leaves with 2."""
+    run = volseg("evalute")
     assert run.returncode == 2
-    assert run.stderr == "error: No such command 'phantm'. Did you mean 'phantom'?; volseg -h shows what there is\n"
+    assert run.stderr == "error: No such command 'evalute'. Did you mean 'evaluate'?; volseg -h shows what there is\n"
 
 
 @pytest.mark.parametrize(

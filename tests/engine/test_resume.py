@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,28 @@ def test_changed_data_are_refused(tiny: Make, hearts: Path, tmp_path: Path) -> N
     labels[0].write_bytes(labels[1].read_bytes())
     with pytest.raises(RunError, match=f"data have changed since the run began: .*{labels[0].name} has changed"):
         run(recipe, data, tmp_path / "run", resume=True)
+
+
+def test_a_time_limit_leaves_the_best_so_far(tiny: Make, hearts: Path, tmp_path: Path) -> None:
+    """What a time limit ended is of use once it was validated; what a signal ended is to be gone on with."""
+
+    class Validated(Stop):
+        seen = False
+
+        @property
+        def why(self) -> str | None:
+            return "the time limit is reached" if self.seen else None
+
+        def __call__(self, event: dict[str, Any]) -> None:
+            self.seen |= event.get("dice") is not None
+
+    stop = Validated()
+    recipe = tiny(training__epochs=3, training__steps_per_epoch=1, training__validate_every=1)
+    found = run(recipe, hearts, tmp_path / "run", stop=stop, listeners=[stop])
+    assert (found.interrupted, found.best_epoch, found.is_of_use) == ("the time limit is reached", 1, True)
+    assert (tmp_path / "run" / "models" / "best.safetensors").is_file()
+    assert not replace(found, best=None).is_of_use
+    assert not replace(found, signalled=True).is_of_use
 
 
 DRIVER = """

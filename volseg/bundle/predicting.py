@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.utils.data import Dataset
@@ -208,6 +209,7 @@ class PredictCase:
                 error = type(error)(error.what, where=case.name, mend=error.mend)
             return {"case": case, "error": error}
 
+    @torch.inference_mode()
     def _predicted(self, predictor: Predictor, volumes: Sequence[Volume], inferer: Any) -> Prediction:
         if isinstance(inferer, OverlapTileInferer):
             return predictor(volumes)

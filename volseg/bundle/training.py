@@ -140,7 +140,7 @@ class Training:
         """Train to the end.
 
         Raises:
-            BundleError: if it was interrupted; it can be gone on with.
+            BundleError: if it was interrupted and left nothing to use; it can be gone on with.
         """
         self.result = train(
             self.recipe,
@@ -152,7 +152,7 @@ class Training:
             deterministic=self.deterministic,
             listeners=[tell],
         )
-        if self.result.interrupted is not None:
+        if not self.result.is_of_use:
             raise BundleError(
                 f"{self.result.interrupted} in epoch {self.result.epoch}",
                 where=self.result.folder,

@@ -24,6 +24,9 @@ def train(
         Path | None,
         typer.Option("-r", "--recipe", help="A recipe. With --resume, the run's own by default.", show_default=False),
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("-b", "--bundle", help="Take the recipe of this bundle instead.", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was interrupted.")] = False,
     fold: Annotated[
         str, typer.Option(metavar="K|all", help="The fold that is validated and not learnt from, or each in turn.")
@@ -46,7 +49,7 @@ def train(
 
     Exit code 130 when a signal interrupted it. Example: volseg train -r configs/heart_unet3d.yaml -d data/ -o run/
     """
-    chosen = _recipe(recipe, out, resume, overlay or [], sets or [])
+    chosen = _recipe(recipe, bundle, out, resume, overlay or [], sets or [])
     from volseg.engine.stopping import Stop
 
     stop = Stop(chosen.training.time_limit)
@@ -68,17 +71,18 @@ def train(
         stop=stop,
         listeners=[Teller()],
     )
-    if result.interrupted is not None:
+    if not result.is_of_use:
         console.say(f"{result.interrupted} in epoch {result.epoch}; go on with --resume")
-        if stop.interrupted:
+        if result.signalled:
             raise typer.Exit(console.INTERRUPTED)
         return
-    best = f", best Dice {result.best:.4f} in epoch {result.best_epoch}" if result.best is not None else ""
     if int(os.environ.get("RANK", "0")) > 0:  # one of torchrun's processes tells and builds for all
         return
     from volseg.bundle.finished import leave_bundle
 
-    console.say(f"trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
+    told = "" if result.interrupted is None else f"{result.interrupted} (--resume goes on): "
+    best = f", best Dice {result.best:.4f} in epoch {result.best_epoch}" if result.best is not None else ""
+    console.say(f"{told}trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
 def _train_all(chosen: Recipe, data: Path, out: Path, stop: Stop, **how: Any) -> None:
@@ -129,13 +133,23 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _recipe(path: Path | None, out: Path, resume: bool, overlays: list[Path], sets: list[str]) -> Recipe:
+def _recipe(
+    path: Path | None, bundle: Path | None, out: Path, resume: bool, overlays: list[Path], sets: list[str]
+) -> Recipe:
     from volseg.recipe import load_recipe
 
+    if bundle is not None:
+        if path is not None:
+            raise UsageError("a training has one recipe", mend="either -r RECIPE.yaml or -b BUNDLE")
+        path = bundle / "configs" / "recipe.yaml"
+        if not path.is_file():
+            raise UsageError("is no folder of a bundle", where=bundle, mend="a zip is unpacked by volseg bundle unpack")
     if path is None:
         path = out / "recipe.yaml"
         if not resume:
-            raise UsageError("a training needs a recipe", mend="-r RECIPE.yaml; with --resume the run's own serves")
+            raise UsageError(
+                "a training needs a recipe", mend="-r RECIPE.yaml or -b BUNDLE; with --resume the run's own serves"
+            )
         if not path.exists():
             raise UsageError("holds no run to go on with", where=out, mend="begin it with -r RECIPE.yaml")
     return load_recipe(path, overlays, sets)

@@ -53,6 +53,7 @@ class TrainingResult:
         best: the best validation's Dice.
         best_epoch: and its epoch.
         test: Dice of the test part, by case and structure, where there is one.
+        signalled: whether it was a signal that stopped it.
     """
 
     folder: Path
@@ -61,6 +62,12 @@ class TrainingResult:
     best: float | None
     best_epoch: int
     test: Scores | None = None
+    signalled: bool = False
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether there is a network to go on with: a time limit is a wish for the best until then."""
+        return not self.signalled and (self.interrupted is None or self.best is not None)
 
 
 def train(
@@ -128,7 +135,7 @@ class _Training:
         contents = self.beginning.contents([cases[name] for name in (*split.train, *split.validation, *split.test)])
         learning = self._learning([cases[name] for name in split.train], contents)
         if learning is None:
-            return TrainingResult(self.folder.path, self.stop.why, 0, None, 0)
+            return TrainingResult(self.folder.path, self.stop.why, 0, None, 0, signalled=self.stop.interrupted)
         parts = assemble(self.recipe, self.place, learning, chosen=self.beginning.chosen(), tell=self._tell)
         session = parts.session
         self.beginning.remember(parts.choice, parts.timings, contents)
@@ -173,7 +180,12 @@ class _Training:
         progress = session.progress
         if course.interrupted is not None:
             return TrainingResult(
-                self.folder.path, course.interrupted, trainer.state.epoch, progress.best, progress.best_epoch
+                self.folder.path,
+                course.interrupted,
+                trainer.state.epoch,
+                progress.best,
+                progress.best_epoch,
+                signalled=self.stop.interrupted,
             )
         test = self._finish(session, [cases[name] for name in split.test], judge, listeners)
         return TrainingResult(self.folder.path, None, trainer.state.epoch, progress.best, progress.best_epoch, test)
