@@ -38,7 +38,7 @@ def test_a_bundle_is_trained_anew(volseg, tiny_bundle: Path, tmp_path: Path) -> 
         *(f"--set=training.{change}" for change in changes),
     )
     assert made.returncode == 0, made.stderr
-    assert made.stdout.splitlines()[-1].endswith(f"the bundle is in {tmp_path / 'run' / 'bundle'}")
+    assert made.stderr.splitlines()[-1].endswith(f"the bundle is in {tmp_path / 'run' / 'bundle'}")
     left = tmp_path / "run" / "bundle"
     before, after = (load_recipe(bundle / "configs" / "recipe.yaml") for bundle in (tiny_bundle, left))
     assert after.network == before.network
