@@ -95,7 +95,7 @@ def with_weights(bundle: Path, work: Path) -> tuple[Path, bool]:
     """The bundle, and whether it is trained; where it has no weights, one like it with random ones."""
     import torch
 
-    from volseg.bundle.build import build_bundle
+    from volseg.bundle.rendering.build import build_bundle
     from volseg.engine import compose
     from volseg.recipe import load_recipe
 

@@ -60,10 +60,10 @@ def work() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["volseg.bundle", "volseg.recipe", "json"]):
-        import volseg.bundle.archive
         import volseg.bundle.audit
-        import volseg.bundle.manifest
-        import volseg.bundle.safetensors_header
+        import volseg.bundle.storage.archive
+        import volseg.bundle.storage.manifest
+        import volseg.bundle.storage.safetensors_header
         import volseg.recipe  # noqa: F401
     warnings.simplefilter("error")  # a library's word on the terminal is a finding too
     target = sys.argv.pop(1)
@@ -91,7 +91,7 @@ def reading(target: str) -> Callable[[bytes], None]:
 
 
 def _manifest(data: bytes) -> None:
-    from volseg.bundle.manifest import Manifest
+    from volseg.bundle.storage.manifest import Manifest
 
     if Manifest.from_bytes(data).to_bytes() != data:
         raise AssertionError("a manifest that reads as another")
@@ -109,9 +109,9 @@ def _recipe(data: bytes) -> None:
 
 
 def _zip(data: bytes) -> None:
-    from volseg.bundle.archive import ZipFiles
     from volseg.bundle.audit import audit
-    from volseg.bundle.manifest import check_files
+    from volseg.bundle.storage.archive import ZipFiles
+    from volseg.bundle.storage.manifest import check_files
     from volseg.errors import VolsegError
 
     files = ZipFiles.of(io.BytesIO(data), "fuzz.zip")
@@ -127,7 +127,7 @@ def _zip(data: bytes) -> None:
 
 
 def _safetensors(data: bytes) -> None:
-    from volseg.bundle.safetensors_header import read_safetensors_header
+    from volseg.bundle.storage.safetensors_header import read_safetensors_header
 
     read_safetensors_header(io.BytesIO(data), len(data), "weights")
 
@@ -138,8 +138,8 @@ def seeds(target: str) -> list[bytes]:
 
 
 def _manifests() -> list[bytes]:
-    from volseg.bundle.golden_files import GoldenFiles
-    from volseg.bundle.manifest import FileRecord, Manifest
+    from volseg.bundle.storage.manifest import FileRecord, Manifest
+    from volseg.bundle.verifying.golden_files import GoldenFiles
 
     files = {name: FileRecord(3, "0" * 64) for name in ("LICENSE", "golden/image.nii", "golden/mask.nii")}
     bare = Manifest("heart", {}, None, None, {})
@@ -155,7 +155,7 @@ def _recipes() -> list[bytes]:
 
 
 def _zips() -> list[bytes]:
-    from volseg.bundle.archive import Packed, zip_bytes
+    from volseg.bundle.storage.archive import Packed, zip_bytes
 
     contents = {"heart/configs/metadata.json": b'{"version": "1"}', "heart/LICENSE": b"text"}
     contents |= {"heart/manifest.json": _manifests()[0], "heart/model.pkl": b"\x80\x02}q\x00."}

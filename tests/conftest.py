@@ -73,7 +73,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle for 3-D images of any kind, its weights random: enough for everything but good masks."""
     import torch
 
-    from volseg.bundle.build import build_bundle
+    from volseg.bundle.rendering.build import build_bundle
     from volseg.engine import compose
     from volseg.recipe import Recipe
 

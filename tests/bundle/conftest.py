@@ -20,7 +20,7 @@ WATCHER = """
 import json, os, sys, pathlib
 from volseg.bundle.inspect import inspect_bundle
 from volseg.bundle.packing import check_archive, unpack_bundle
-from volseg.bundle.manifest import check_manifest
+from volseg.bundle.storage.manifest import check_manifest
 from volseg.errors import VolsegError
 
 good, given, out = sys.argv[1:]

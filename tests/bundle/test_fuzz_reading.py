@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from volseg.bundle.archive import Packed, ZipFiles, zip_bytes
 from volseg.bundle.audit.configs import audit_config
 from volseg.bundle.audit.expressions import judge_expression
 from volseg.bundle.audit.logging_conf import audit_logging
@@ -21,9 +20,10 @@ from volseg.bundle.audit.onnx_files import audit_onnx
 from volseg.bundle.audit.pickles import pickle_names
 from volseg.bundle.audit.python_names import judge_module, judge_name
 from volseg.bundle.audit.torch_files import audit_zip
-from volseg.bundle.manifest import FileRecord, Manifest
-from volseg.bundle.names import collision_key, name_problem
-from volseg.bundle.safetensors_header import read_safetensors_header
+from volseg.bundle.storage.archive import Packed, ZipFiles, zip_bytes
+from volseg.bundle.storage.manifest import FileRecord, Manifest
+from volseg.bundle.storage.names import collision_key, name_problem
+from volseg.bundle.storage.safetensors_header import read_safetensors_header
 from volseg.errors import VolsegError
 
 JSON = st.recursive(

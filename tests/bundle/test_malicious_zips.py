@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from volseg.bundle.manifest import MANIFEST
 from volseg.bundle.packing import pack_bundle
+from volseg.bundle.storage.manifest import MANIFEST
 
 Files = dict[str, bytes]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from volseg.bundle.golden_files import GoldenFiles
-from volseg.bundle.manifest import MANIFEST, Manifest, check_manifest, read_manifest
 from volseg.bundle.packing import check_archive, pack_bundle, unpack_bundle
+from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_manifest, read_manifest
+from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.errors import BundleError, VolsegError
 
 

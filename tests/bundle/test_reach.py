@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOORS = (
     "volseg.cli.bundle.inspect", "volseg.cli.bundle.unpack", "volseg.bundle.inspect",
-    "volseg.bundle.packing", "volseg.bundle.manifest", "volseg.bundle.safetensors_header",
+    "volseg.bundle.packing", "volseg.bundle.storage.manifest", "volseg.bundle.storage.safetensors_header",
 )  # fmt: skip
 FORBIDDEN_CALLS = {
     "eval", "exec", "compile", "__import__", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load",

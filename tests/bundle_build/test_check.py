@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from volseg.bundle.build import SAFETENSORS, STATE, build_bundle
 from volseg.bundle.check import check_bundle, monai_findings
 from volseg.bundle.packing import pack_bundle
+from volseg.bundle.rendering.build import SAFETENSORS, STATE, build_bundle
 from volseg.recipe import Recipe, load_recipe
 
 _COMMITTED = sorted(folder for folder in (Path(__file__).parents[2] / "bundles").iterdir() if folder.is_dir())
@@ -128,7 +128,7 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 def test_monai_objects(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """What MONAI's own checks object to is a finding."""
-    import volseg.bundle.configs as configs
+    import volseg.bundle.rendering.configs as configs
 
     made = configs.inference_config
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from volseg.bundle.build import SAFETENSORS, build_bundle
 from volseg.bundle.load import load_bundle
 from volseg.bundle.packing import pack_bundle
 from volseg.bundle.predicting import mask_name
+from volseg.bundle.rendering.build import SAFETENSORS, build_bundle
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine import compose

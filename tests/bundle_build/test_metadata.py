@@ -8,8 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from volseg.bundle.configs import written
-from volseg.bundle.metadata import metadata, metadata_problems, sizes_in_words
+from volseg.bundle.rendering.configs import written
+from volseg.bundle.rendering.metadata import metadata, metadata_problems, sizes_in_words
 from volseg.recipe import Recipe, load_recipe
 
 _RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

@@ -13,8 +13,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from volseg.bundle.configs import CONFIGS, OVERLAYS, config_named, overlay_config
-from volseg.bundle.packages import require_packages
+from volseg.bundle.rendering.configs import CONFIGS, OVERLAYS, config_named, overlay_config
+from volseg.bundle.rendering.packages import require_packages
 from volseg.bundle.state_dict import read_weights
 from volseg.bundle.workflow import begin, cause_of, effective_recipe
 from volseg.errors import BundleError, RecipeError, UsageError, VolsegError

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     import ignite.engine  # noqa: F401
 
-from volseg.bundle.build import build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.engine import compose
 from volseg.recipe import Recipe
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from volseg.bundle.card import model_card
+from volseg.bundle.rendering.card import model_card
 from volseg.recipe import Recipe
 
 KEYS: dict[str, Any] = {

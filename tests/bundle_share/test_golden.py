@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from volseg.bundle.build import SAFETENSORS, build_bundle
-from volseg.bundle.files import open_bundle
-from volseg.bundle.golden import judge_golden
-from volseg.bundle.golden_files import TOLERANCE, GoldenFiles
 from volseg.bundle.load import load_bundle
-from volseg.bundle.manifest import check_manifest
+from volseg.bundle.rendering.build import SAFETENSORS, build_bundle
+from volseg.bundle.storage.files import open_bundle
+from volseg.bundle.storage.manifest import check_manifest
+from volseg.bundle.verifying.golden import judge_golden
+from volseg.bundle.verifying.golden_files import TOLERANCE, GoldenFiles
 from volseg.errors import BundleError
 from volseg.io import write_volume
 from volseg.io.reading import read_volume

@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load, save
 
-from volseg.bundle.manifest import MANIFEST
 from volseg.bundle.packing import pack_bundle
+from volseg.bundle.storage.manifest import MANIFEST
 
 INFERENCE, TRAIN = "configs/inference.json", "configs/train.json"
 WEIGHTS, STATE, RECIPE = "models/model.safetensors", "models/model.pt", "configs/recipe.yaml"
@@ -344,8 +344,8 @@ def _packed(made: Path, path: Path) -> None:
     except Exception:
         # a recipe or metadata that do not parse: their digests are left out
         with (
-            patch("volseg.bundle.manifest._recipe_digest", lambda files: "0" * 64),
-            patch("volseg.bundle.manifest._versions", lambda files: {"volseg": "0.1.0"}),
+            patch("volseg.bundle.storage.manifest._recipe_digest", lambda files: "0" * 64),
+            patch("volseg.bundle.storage.manifest._versions", lambda files: {"volseg": "0.1.0"}),
         ):
             pack_bundle(made, made.parent / "cells.zip")
     shutil.move(made.parent / "cells.zip", path)

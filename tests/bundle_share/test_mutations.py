@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from volseg.bundle.archive import Packed, zip_bytes
-from volseg.bundle.manifest import MANIFEST, FileRecord, Manifest
-from volseg.bundle.verify import verify_bundle
+from volseg.bundle.storage.archive import Packed, zip_bytes
+from volseg.bundle.storage.manifest import MANIFEST, FileRecord, Manifest
+from volseg.bundle.verifying.verify import verify_bundle
 from volseg.errors import VolsegError
 
 _KINDS = ("bit", "cut", "grown", "doubled", "removed", "renamed", "added", "manifest", "known file", "new file")

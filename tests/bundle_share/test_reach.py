@@ -89,7 +89,7 @@ def test_nothing_that_is_imported_could_run_a_bundle(verb: str, packed: Path, bu
         "verify": ("bundle", "verify", packed),
     }[verb]
     modules = _imported(*words)
-    assert {"volseg.bundle.manifest", "volseg.bundle.archive", "volseg.recipe.model"} <= set(modules)
+    assert {"volseg.bundle.storage.manifest", "volseg.bundle.storage.archive", "volseg.recipe.model"} <= set(modules)
     assert ("volseg.networks.unet" in modules) == (verb != "inspect")
     allowed = IN_VERIFY if verb == "verify" else EXCEPTED
     found = {hit for name, tree in modules.items() for hit in _found(name, tree)}

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from volseg.bundle.build import SAFETENSORS, STATE, build_bundle
-from volseg.bundle.files import open_bundle
-from volseg.bundle.golden import golden_to_pack
 from volseg.bundle.load import load_bundle
-from volseg.bundle.manifest import MANIFEST, make_manifest
 from volseg.bundle.packing import pack_bundle, unpack_bundle
-from volseg.bundle.signing import sign_bundle
+from volseg.bundle.rendering.build import SAFETENSORS, STATE, build_bundle
 from volseg.bundle.state_dict import as_state_dict
-from volseg.bundle.verify import verify_bundle
+from volseg.bundle.storage.files import open_bundle
+from volseg.bundle.storage.manifest import MANIFEST, make_manifest
+from volseg.bundle.verifying.golden import golden_to_pack
+from volseg.bundle.verifying.signing import sign_bundle
+from volseg.bundle.verifying.verify import verify_bundle
 from volseg.bundle.weights import as_safetensors
 from volseg.errors import BundleError
 from volseg.recipe import Recipe

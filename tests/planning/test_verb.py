@@ -11,7 +11,7 @@ from typing import Any
 import monai.bundle
 import pytest
 
-from volseg.bundle.build import build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.data.phantom import write_cohort
 from volseg.recipe import load_recipe
 

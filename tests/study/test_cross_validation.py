@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from volseg.bundle.build import build_bundle
 from volseg.bundle.check import check_bundle
 from volseg.bundle.load import load_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.bundle.state_dict import read_weights
 from volseg.engine import compose
 from volseg.engine.run_folder import RunError

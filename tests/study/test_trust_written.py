@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from volseg.bundle.build import build_bundle
 from volseg.bundle.load import load_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.engine import compose
 from volseg.prediction import Request, plan, run
 from volseg.prediction.trust import StructureTrust, Trust

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from volseg.bundle.audit.yaml_places import read_yaml_places
-from volseg.bundle.files import BundleFiles, read_whole
-from volseg.bundle.json_text import read_json
-from volseg.bundle.manifest import MANIFEST, METADATA, RECIPE, manifest_of
-from volseg.bundle.safetensors_header import read_safetensors_header
+from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.json_text import read_json
+from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, manifest_of
+from volseg.bundle.storage.safetensors_header import read_safetensors_header
 from volseg.errors import VolsegError, printable
 from volseg.recipe.layers import Layer
 from volseg.recipe.model import Recipe

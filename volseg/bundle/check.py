@@ -19,15 +19,15 @@ import torch
 from monai.bundle import ConfigWorkflow, verify_net_in_out
 from torch import Tensor
 
-from volseg.bundle.build import RESULTS, SAFETENSORS, STATE, render
 from volseg.bundle.ensemble import TRUST, member_names
-from volseg.bundle.files import BundleFiles, open_bundle, read_whole, told
-from volseg.bundle.golden_files import GoldenFiles
-from volseg.bundle.json_text import read_json
-from volseg.bundle.limits import GIB
-from volseg.bundle.manifest import MANIFEST, METADATA, RECIPE, check_files
-from volseg.bundle.metadata import metadata_problems
+from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, render
+from volseg.bundle.rendering.metadata import metadata_problems
 from volseg.bundle.state_dict import parse_state_dict
+from volseg.bundle.storage.files import BundleFiles, open_bundle, read_whole, told
+from volseg.bundle.storage.json_text import read_json
+from volseg.bundle.storage.limits import GIB
+from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, check_files
+from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.weights import load_into, most_bytes, parse_safetensors, precision_of
 from volseg.engine import compose
 from volseg.errors import BundleError, VolsegError
@@ -132,7 +132,7 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
 
 
 def _further(files: BundleFiles, recipe: Recipe) -> dict[str, Any]:
-    """The members of an ensemble and the trust score, as :func:`volseg.bundle.build.render` takes them."""
+    """The members of an ensemble and the trust score, as :func:`volseg.bundle.rendering.build.render` takes them."""
     members = []
     for name in member_names(files.sizes):
         members.append(parse_safetensors(read_whole(files, name, GIB), name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from volseg.bundle.build import build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.engine.run_folder import RunFolder
 from volseg.errors import BundleError
 from volseg.recipe import load_recipe

@@ -7,7 +7,7 @@ from typing import Any
 
 from volseg.bundle.about import About, about
 from volseg.bundle.audit import Audit, Verdict, Weight, audit
-from volseg.bundle.files import StrPath, open_bundle
+from volseg.bundle.storage.files import StrPath, open_bundle
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from volseg.bundle.configs import rendered_configs
 from volseg.bundle.ensemble import TRUST, member_names
-from volseg.bundle.files import open_bundle, read_whole
-from volseg.bundle.held import edited, held_files, hold_weights
-from volseg.bundle.limits import GIB
-from volseg.bundle.parts import turns_part, windows_part
+from volseg.bundle.rendering.configs import rendered_configs
+from volseg.bundle.rendering.parts import turns_part, windows_part
+from volseg.bundle.storage.files import open_bundle, read_whole
+from volseg.bundle.storage.limits import GIB
+from volseg.bundle.verifying.held import edited, held_files, hold_weights
 from volseg.bundle.weights import load_into, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError, UsageError

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from volseg.bundle.archive import Packed, zip_bytes
-from volseg.bundle.files import BundleFiles, StrPath, open_bundle, refuse_problems
-from volseg.bundle.folder import is_leftover
-from volseg.bundle.limits import MIB
-from volseg.bundle.manifest import MANIFEST, METADATA, Manifest, check_files, make_manifest
-from volseg.bundle.names import name_problem
-from volseg.bundle.zip_records import Problem
+from volseg.bundle.storage.archive import Packed, zip_bytes
+from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, refuse_problems
+from volseg.bundle.storage.folder import is_leftover
+from volseg.bundle.storage.limits import MIB
+from volseg.bundle.storage.manifest import MANIFEST, METADATA, Manifest, check_files, make_manifest
+from volseg.bundle.storage.names import name_problem
+from volseg.bundle.storage.zip_records import Problem
 from volseg.errors import BundleError, VolsegError
 from volseg.io.atomic import PREFIX, atomic_write, refusal
 

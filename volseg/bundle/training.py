@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from volseg.bundle.finished import leave_bundle
-from volseg.bundle.settings import said
+from volseg.bundle.rendering.settings import said
 from volseg.data.caching import NoCache
 from volseg.data.cohort import Case, find_cases
 from volseg.data.content import contents_of

@@ -13,7 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from volseg.bundle.limits import GIB
+from volseg.bundle.storage.limits import GIB
 from volseg.errors import BundleError
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork

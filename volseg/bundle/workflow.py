@@ -16,10 +16,10 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
-from volseg.bundle.configs import RUN_TIME, config_named
 from volseg.bundle.ensemble import member_names
-from volseg.bundle.packages import require_packages
-from volseg.bundle.settings import changes_of, said
+from volseg.bundle.rendering.configs import RUN_TIME, config_named
+from volseg.bundle.rendering.packages import require_packages
+from volseg.bundle.rendering.settings import changes_of, said
 from volseg.errors import BundleError, UsageError, VolsegError, nearest
 from volseg.recipe import Recipe, load_recipe
 

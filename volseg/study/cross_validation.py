@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from volseg.bundle.build import build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from volseg.bundle.build import build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import make_folds
 from volseg.engine.run_folder import RunFolder

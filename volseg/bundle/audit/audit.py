@@ -8,8 +8,8 @@ from typing import Any
 from volseg.bundle.audit.configs import SUFFIXES
 from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Finding, Verdict, Weight, verdict_of
-from volseg.bundle.files import BundleFiles
-from volseg.bundle.limits import LIMITS
+from volseg.bundle.storage.files import BundleFiles
+from volseg.bundle.storage.limits import LIMITS
 from volseg.errors import VolsegError
 
 _MOST = 5000

@@ -11,8 +11,8 @@ from volseg.bundle.audit.expressions import judge_expression
 from volseg.bundle.audit.finding import MONAI_DOOR, Finding, Weight
 from volseg.bundle.audit.python_names import Judged, judge_name
 from volseg.bundle.audit.yaml_places import read_yaml_places
-from volseg.bundle.json_text import Placed, read_json, walk
-from volseg.bundle.names import name_problem
+from volseg.bundle.storage.json_text import Placed, read_json, walk
+from volseg.bundle.storage.names import name_problem
 
 SUFFIXES = (".json", ".yaml", ".yml")
 _MACRO_PATH = re.compile(r"(.*?\.(?:json|yaml|yml))(?:::(.*))?$", re.IGNORECASE | re.DOTALL)

@@ -12,8 +12,8 @@ from volseg.bundle.audit.numpy_files import audit_npy
 from volseg.bundle.audit.onnx_files import audit_onnx
 from volseg.bundle.audit.pickles import audit_pickle
 from volseg.bundle.audit.torch_files import audit_zip
-from volseg.bundle.files import BundleFiles, read_whole
-from volseg.bundle.safetensors_header import read_safetensors_header
+from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.safetensors_header import read_safetensors_header
 
 _SCRIPTS = {
     ".py", ".pyw", ".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".js", ".ipynb", ".pl", ".rb", ".r", ".lua", ".m",

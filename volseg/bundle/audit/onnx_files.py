@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from volseg.bundle.audit.finding import Finding, Weight
-from volseg.bundle.names import name_problem
+from volseg.bundle.storage.names import name_problem
 from volseg.errors import BundleError
 
 _DOOR = "onnxruntime.InferenceSession, onnx.load"

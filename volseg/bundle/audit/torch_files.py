@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from volseg.bundle.archive import ZipFiles
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.numpy_files import audit_npy
 from volseg.bundle.audit.pickles import audit_pickle
-from volseg.bundle.files import told
+from volseg.bundle.storage.archive import ZipFiles
+from volseg.bundle.storage.files import told
 
 _SCRIPT_DOOR = "torch.jit.load"
 _EXPORT_DOOR = "torch.export.load"

@@ -8,7 +8,7 @@ import yaml
 from yaml.events import NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from volseg.bundle.json_text import Placed
+from volseg.bundle.storage.json_text import Placed
 from volseg.errors import BundleError, printable
 
 _LARGEST = 128 * 1024

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from volseg.bundle.golden_phantoms import phantoms
 from volseg.bundle.load import Bundle
+from volseg.bundle.verifying.golden_phantoms import phantoms
 from volseg.errors import BundleError
 from volseg.inference.stream import Decision
 from volseg.io.volume import Volume

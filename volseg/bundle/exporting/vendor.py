@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from volseg import __version__
-from volseg.bundle.archive import Packed, zip_bytes
-from volseg.bundle.card import model_card
-from volseg.bundle.configs import written
 from volseg.bundle.exporting.sources import copied
-from volseg.bundle.licences import data_licence, weights_licence
 from volseg.bundle.load import Bundle
-from volseg.bundle.metadata import bundle_name, metadata
-from volseg.bundle.names import name_problem
-from volseg.bundle.parts import predicting_parts
+from volseg.bundle.rendering.card import model_card
+from volseg.bundle.rendering.configs import written
+from volseg.bundle.rendering.licences import data_licence, weights_licence
+from volseg.bundle.rendering.metadata import bundle_name, metadata
+from volseg.bundle.rendering.parts import predicting_parts
 from volseg.bundle.state_dict import as_state_dict
+from volseg.bundle.storage.archive import Packed, zip_bytes
+from volseg.bundle.storage.names import name_problem
 from volseg.engine.compose import network_part
 from volseg.errors import BundleError, UsageError
 from volseg.io.atomic import atomic_write

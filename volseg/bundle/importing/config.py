@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from volseg.bundle.audit.yaml_places import read_yaml_places
-from volseg.bundle.files import BundleFiles, read_whole
-from volseg.bundle.json_text import Placed, read_json, walk
+from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.json_text import Placed, read_json, walk
 from volseg.errors import BundleError, printable
 
 Path = tuple[str | int, ...]

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Weight
-from volseg.bundle.files import BundleFiles
-from volseg.bundle.limits import GIB, MIB
-from volseg.bundle.safetensors_header import read_safetensors_header
+from volseg.bundle.storage.files import BundleFiles
+from volseg.bundle.storage.limits import GIB, MIB
+from volseg.bundle.storage.safetensors_header import read_safetensors_header
 from volseg.errors import BundleError
 
 #: bytes of a file of weights

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from volseg.bundle.about import About
-from volseg.bundle.files import BundleFiles, read_whole
-from volseg.bundle.json_text import read_json
-from volseg.bundle.manifest import METADATA
+from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.json_text import read_json
+from volseg.bundle.storage.manifest import METADATA
 from volseg.errors import BundleError, printable
 
 _MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR", "PET": "PET", "PT": "PET", "US": "US", "XR": "XR"}

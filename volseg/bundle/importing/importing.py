@@ -10,8 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from volseg.bundle.about import about
-from volseg.bundle.build import build_bundle
-from volseg.bundle.files import BundleFiles, open_bundle, refuse_problems
 from volseg.bundle.importing.component import Component
 from volseg.bundle.importing.config import Config, read_config
 from volseg.bundle.importing.conversion import convert_weights
@@ -21,6 +19,8 @@ from volseg.bundle.importing.networks import network_section
 from volseg.bundle.importing.predicting import Decided, inference_section, read_postprocessing
 from volseg.bundle.importing.preprocessing import Prepared, read_preprocessing
 from volseg.bundle.importing.resolving import ROOT, Resolver
+from volseg.bundle.rendering.build import build_bundle
+from volseg.bundle.storage.files import BundleFiles, open_bundle, refuse_problems
 from volseg.errors import BundleError, RecipeError
 from volseg.recipe import Recipe
 

@@ -9,7 +9,7 @@ from typing import Any
 from volseg.bundle.importing.config import Config, Path
 from volseg.bundle.importing.expressions import Unknown, meaning
 from volseg.bundle.importing.meanings import Listed, Part
-from volseg.bundle.json_text import walk
+from volseg.bundle.storage.json_text import walk
 
 #: what stands for the bundle's own folder in paths
 ROOT = "<bundle>"

@@ -25,7 +25,7 @@ def build(
 
     Weights and results that are in the folder stay. Example: volseg bundle build configs/heart_unet3d.yaml -o heart
     """
-    from volseg.bundle.build import build_bundle
+    from volseg.bundle.rendering.build import build_bundle
     from volseg.recipe import load_recipe
 
     folder = build_bundle(load_recipe(recipe), output, weights=weights, results=results)

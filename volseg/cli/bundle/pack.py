@@ -20,8 +20,8 @@ def pack(
 
     Example: volseg bundle pack bundles/heart -o heart.zip
     """
-    from volseg.bundle.golden import golden_to_pack
     from volseg.bundle.packing import pack_bundle
+    from volseg.bundle.verifying.golden import golden_to_pack
 
     packed = pack_bundle(bundle, out, golden_to_pack(bundle))
     if packed.manifest.golden is None:

@@ -23,6 +23,6 @@ def sign(
 
     The password of an encrypted key is taken from VOLSEG_KEY_PASSWORD. Example: volseg bundle sign heart.zip -k lab.pem
     """
-    from volseg.bundle.signing import sign_bundle
+    from volseg.bundle.verifying.signing import sign_bundle
 
     console.result(str(sign_bundle(bundle, key, out)))

@@ -10,7 +10,7 @@ import typer
 from volseg.cli import console
 
 if TYPE_CHECKING:
-    from volseg.bundle.verify import Verified
+    from volseg.bundle.verifying.verify import Verified
 
 
 def verify(
@@ -28,7 +28,7 @@ def verify(
 
     Exit code 1 with the first difference. Example: volseg bundle verify heart.zip --identity lab.pub
     """
-    from volseg.bundle.verify import verify_bundle
+    from volseg.bundle.verifying.verify import verify_bundle
     from volseg.errors import UsageError, VolsegError
 
     if signature is not None and identity is None:

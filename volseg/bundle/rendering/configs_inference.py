@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from volseg.bundle.ensemble import member_name
-from volseg.bundle.parts import beginning, first_steps, predicting_parts
+from volseg.bundle.rendering.parts import beginning, first_steps, predicting_parts
 from volseg.recipe import Recipe
 
 

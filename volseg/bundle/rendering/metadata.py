@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from volseg.bundle.packages import MONAI, NUMPY, REQUIRED, TORCH
+from volseg.bundle.rendering.packages import MONAI, NUMPY, REQUIRED, TORCH
 from volseg.recipe import Recipe
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

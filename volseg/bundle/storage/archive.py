@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
 
-from volseg.bundle.files import listing_problems
-from volseg.bundle.limits import LIMITS, MIB
-from volseg.bundle.zip_records import (
+from volseg.bundle.storage.files import listing_problems
+from volseg.bundle.storage.limits import LIMITS, MIB
+from volseg.bundle.storage.zip_records import (
     CENTRAL,
     CENTRAL_MARK,
     END,
@@ -40,7 +40,7 @@ _LARGEST = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class ZipFiles:
-    """The files of a zip that holds one bundle; see :class:`volseg.bundle.files.BundleFiles`."""
+    """The files of a zip that holds one bundle; see :class:`volseg.bundle.storage.files.BundleFiles`."""
 
     where: str
     name: str

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from volseg.bundle.files import BundleFiles
-from volseg.bundle.limits import GIB, MIB
-from volseg.bundle.manifest import MANIFEST, Manifest
+from volseg.bundle.storage.files import BundleFiles
+from volseg.bundle.storage.limits import GIB, MIB
+from volseg.bundle.storage.manifest import MANIFEST, Manifest
 from volseg.errors import BundleError
 from volseg.io.atomic import refusal
 

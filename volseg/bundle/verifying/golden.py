@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volseg.bundle.files import BundleFiles, StrPath, open_bundle, read_whole
-from volseg.bundle.golden_files import MASK, GoldenFiles, image_paths
-from volseg.bundle.golden_phantoms import phantoms
-from volseg.bundle.limits import MIB
 from volseg.bundle.load import Bundle, load_bundle
-from volseg.bundle.manifest import RECIPE
+from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, read_whole
+from volseg.bundle.storage.limits import MIB
+from volseg.bundle.storage.manifest import RECIPE
+from volseg.bundle.verifying.golden_files import MASK, GoldenFiles, image_paths
+from volseg.bundle.verifying.golden_phantoms import phantoms
 from volseg.errors import BundleError, VolsegError
 from volseg.inference.predictor import Predictor
 from volseg.io import Volume, read_labels, read_volume, write_labels, write_volume

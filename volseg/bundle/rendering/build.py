@@ -13,18 +13,18 @@ from typing import Any, BinaryIO
 
 from torch import Tensor
 
-from volseg.bundle.card import model_card
-from volseg.bundle.configs import rendered_configs, written
 from volseg.bundle.ensemble import TRUST, member_name, member_names
-from volseg.bundle.golden import make_golden
-from volseg.bundle.golden_files import GoldenFiles
-from volseg.bundle.licences import data_licence, weights_licence
 from volseg.bundle.load import Bundle
-from volseg.bundle.manifest import MANIFEST, make_manifest
-from volseg.bundle.metadata import bundle_name, metadata
+from volseg.bundle.rendering.card import model_card
+from volseg.bundle.rendering.configs import rendered_configs, written
+from volseg.bundle.rendering.licences import data_licence, weights_licence
+from volseg.bundle.rendering.metadata import bundle_name, metadata
 from volseg.bundle.state_dict import as_state_dict, read_weights
+from volseg.bundle.storage.manifest import MANIFEST, make_manifest
+from volseg.bundle.storage.zip_records import Problem
+from volseg.bundle.verifying.golden import make_golden
+from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.weights import as_safetensors, load_into, stored
-from volseg.bundle.zip_records import Problem
 from volseg.engine import compose
 from volseg.errors import BundleError
 from volseg.io.atomic import write_bytes
@@ -128,7 +128,7 @@ def render(
         recipe: the recipe.
         weights: in half precision.
         results: see :func:`short_results`.
-        golden: the acceptance case of these weights, see :func:`volseg.bundle.golden.make_golden`.
+        golden: the acceptance case of these weights, see :func:`volseg.bundle.verifying.golden.make_golden`.
         members: weights of the further members of an ensemble, in half precision.
         trust: the trust score of these weights.
 

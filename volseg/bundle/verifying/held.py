@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from volseg import __version__
-from volseg.bundle.archive import ZipFiles
-from volseg.bundle.files import BundleFiles, read_whole
-from volseg.bundle.manifest import MANIFEST, RECIPE, Manifest, check_files, manifest_of
+from volseg.bundle.storage.archive import ZipFiles
+from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.manifest import MANIFEST, RECIPE, Manifest, check_files, manifest_of
+from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.weights import require_fit
-from volseg.bundle.zip_records import Problem
 from volseg.engine import compose
 from volseg.errors import BundleError
 from volseg.recipe import Recipe
@@ -25,7 +25,10 @@ from volseg.recipe.network import FCNNetwork, UNetNetwork
 
 @dataclass(frozen=True)
 class HeldFiles:
-    """Files that can be read as long as they are those in the manifest; a :class:`volseg.bundle.files.BundleFiles`."""
+    """Files that can be read as long as they are those in the manifest.
+
+    A :class:`volseg.bundle.storage.files.BundleFiles`.
+    """
 
     files: BundleFiles
     #: nothing to hold them to, in a folder that has none

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from volseg.bundle.limits import LIMITS
+from volseg.bundle.storage.limits import LIMITS
 from volseg.errors import BundleError
 
 DEEPEST = 64

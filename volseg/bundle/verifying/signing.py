@@ -16,11 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from volseg.bundle.files import StrPath, open_bundle
-from volseg.bundle.limits import MIB
-from volseg.bundle.manifest import MANIFEST, Manifest, check_files
 from volseg.bundle.packing import check_archive
-from volseg.bundle.private_copy import private_copy
+from volseg.bundle.storage.files import StrPath, open_bundle
+from volseg.bundle.storage.limits import MIB
+from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_files
+from volseg.bundle.storage.private_copy import private_copy
 from volseg.errors import BundleError, MissingExtra
 from volseg.io.atomic import write_bytes
 

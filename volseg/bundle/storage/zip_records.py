@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from volseg.bundle.limits import LIMITS
+from volseg.bundle.storage.limits import LIMITS
 from volseg.errors import BundleError
 
 STORED, DEFLATED = 0, 8

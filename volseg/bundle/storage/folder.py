@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from volseg.bundle.files import listing_problems
-from volseg.bundle.limits import LIMITS
-from volseg.bundle.zip_records import Problem
+from volseg.bundle.storage.files import listing_problems
+from volseg.bundle.storage.limits import LIMITS
+from volseg.bundle.storage.zip_records import Problem
 from volseg.errors import BundleError
 
 #: what file managers, version control and interpreters leave behind
@@ -20,7 +20,7 @@ _LEFTOVERS = ("__pycache__",)
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files of a folder; see :class:`volseg.bundle.files.BundleFiles`."""
+    """The files of a folder; see :class:`volseg.bundle.storage.files.BundleFiles`."""
 
     where: str
     name: str

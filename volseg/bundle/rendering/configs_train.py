@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from volseg.bundle.parts import beginning, first_steps
-from volseg.bundle.settings import settings_of
+from volseg.bundle.rendering.parts import beginning, first_steps
+from volseg.bundle.rendering.settings import settings_of
 from volseg.engine.compose import (
     batch_part,
     cases_part,

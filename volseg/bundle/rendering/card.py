@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from volseg.bundle.licences import licence_name, licence_url
-from volseg.bundle.metadata import bundle_name, sizes_in_words
+from volseg.bundle.rendering.licences import licence_name, licence_url
+from volseg.bundle.rendering.metadata import bundle_name, sizes_in_words
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork
 from volseg.recipe.optimiser import SGD
@@ -27,7 +27,7 @@ def model_card(recipe: Recipe, results: dict[str, Any] | None = None, *, vendore
 
     Args:
         recipe: the recipe.
-        results: what :func:`volseg.bundle.build.short_results` gives.
+        results: what :func:`volseg.bundle.rendering.build.short_results` gives.
         vendored: whether the bundle brings its own code, and no recipe.
     """
     card, name = recipe.bundle, bundle_name(recipe)

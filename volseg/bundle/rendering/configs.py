@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from volseg.bundle.configs_inference import evaluate_config, inference_config
-from volseg.bundle.configs_train import RUN_TIME, train_config
+from volseg.bundle.rendering.configs_inference import evaluate_config, inference_config
+from volseg.bundle.rendering.configs_train import RUN_TIME, train_config
 from volseg.errors import UsageError
 from volseg.recipe import Recipe
 

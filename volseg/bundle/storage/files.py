@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from volseg.bundle.limits import LIMITS
-from volseg.bundle.names import collision_key, name_problem
-from volseg.bundle.zip_records import Problem
+from volseg.bundle.storage.limits import LIMITS
+from volseg.bundle.storage.names import collision_key, name_problem
+from volseg.bundle.storage.zip_records import Problem
 from volseg.errors import BundleError, VolsegError
 
 StrPath = str | os.PathLike[str]
@@ -46,8 +46,8 @@ def open_bundle(path: StrPath) -> Iterator[BundleFiles]:
     Raises:
         BundleError: if there is none.
     """
-    from volseg.bundle.archive import ZipFiles
-    from volseg.bundle.folder import FolderFiles
+    from volseg.bundle.storage.archive import ZipFiles
+    from volseg.bundle.storage.folder import FolderFiles
 
     place = Path(path)
     try:

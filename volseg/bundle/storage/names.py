@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from volseg.bundle.limits import LIMITS
+from volseg.bundle.storage.limits import LIMITS
 
 _PLAIN = re.compile(r"[A-Za-z0-9 ._+=,@()\[\]{}!#$%&'~^-]+", re.ASCII)
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)

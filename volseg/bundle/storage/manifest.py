@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from volseg import __version__
-from volseg.bundle.files import BundleFiles, StrPath, open_bundle, read_whole, refuse_problems
-from volseg.bundle.folder import is_leftover
-from volseg.bundle.golden_files import GoldenFiles
-from volseg.bundle.json_text import read_json
-from volseg.bundle.limits import LIMITS, MIB
-from volseg.bundle.names import name_problem
+from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, read_whole, refuse_problems
+from volseg.bundle.storage.folder import is_leftover
+from volseg.bundle.storage.json_text import read_json
+from volseg.bundle.storage.limits import LIMITS, MIB
+from volseg.bundle.storage.names import name_problem
+from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.errors import BundleError
 
 MANIFEST = "manifest.json"

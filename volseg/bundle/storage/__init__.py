@@ -1,0 +1,1 @@
+"""Bundles as files, in a folder or in a zip: looked at with suspicion, bounded in everything."""
