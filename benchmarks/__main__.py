@@ -8,7 +8,7 @@ import sys
 
 import benchmarks
 
-FRAME = {"__main__", "frame", "plain_monai"}
+FRAME = {"__main__", "frame", "fuzzing", "plain_monai"}
 
 
 def main(argv: list[str]) -> int:

@@ -6,16 +6,16 @@ Needs atheris. What is found is written to ``--corpus``; ``tests/fuzz`` keeps it
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.fuzzing import campaign
 
 # A reader that needs more than this for a file of a few kilobytes has been made to.
 MEMORY_MIB = 1500
@@ -35,32 +35,15 @@ ENDINGS = {
 
 def run(argv: list[str]) -> int:
     """Fuzz one target, or all in turn; exit code 1 if anything was found."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
-    parser.add_argument("target", choices=[*ENDINGS, "all"])
-    parser.add_argument("--minutes", type=float, default=20, help="for all targets together (default 20)")
-    parser.add_argument("--corpus", type=Path, help="a folder for the inputs (default: a temporary one)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(argv)
-    targets = list(ENDINGS) if options.target == "all" else [options.target]
-    failed = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for target in targets:
-            corpus = (options.corpus or Path(scratch)) / target
-            corpus.mkdir(parents=True, exist_ok=True)
-            for k, data in enumerate(seeds(target)):
-                (corpus / f"seed{k}").write_bytes(data)
-            command = [
-                sys.executable, "-c", "from benchmarks import fuzz; fuzz.work()", target, str(corpus),
-                f"-max_total_time={int(60 * options.minutes / len(targets))}", f"-max_len={LONGEST}",
-                f"-rss_limit_mb={MEMORY_MIB}", "-timeout=20", f"-seed={options.seed}", "-print_final_stats=1",
-                f"-artifact_prefix={corpus.parent}/{target}-",
-            ]  # fmt: skip
-            done = subprocess.run(command, check=False, cwd=Path(__file__).parents[1])
-            print(f"{target}: {'found something' if done.returncode else 'nothing found'}")
-            failed += [target] * bool(done.returncode)
-        if failed and options.corpus is None:
-            print("run it again with --corpus to keep what was found")
-    return 1 if failed else 0
+    return campaign(
+        argv,
+        module="benchmarks.fuzz",
+        doc=__doc__,
+        targets=tuple(ENDINGS),
+        seeds=seeds,
+        longest=LONGEST,
+        memory_mib=MEMORY_MIB,
+    )
 
 
 def work() -> None:

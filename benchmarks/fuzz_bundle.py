@@ -6,19 +6,18 @@ found is written to ``--corpus``.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import struct
-import subprocess
 import sys
-import tempfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from benchmarks.fuzzing import campaign
 
 # A reader that needs more than this for a file of a few kilobytes has been made to.
 MEMORY_MIB = 800
@@ -28,31 +27,15 @@ TARGETS = ("manifest", "recipe", "zip", "safetensors")
 
 def run(argv: list[str]) -> int:
     """Fuzz one target, or all in turn; exit code 1 if anything was found."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz_bundle", description=__doc__)
-    parser.add_argument("target", choices=[*TARGETS, "all"])
-    parser.add_argument("--minutes", type=float, default=20, help="for each target (default 20)")
-    parser.add_argument("--corpus", type=Path, help="a folder for the inputs (default: a temporary one)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(argv)
-    failed = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for target in TARGETS if options.target == "all" else (options.target,):
-            corpus = (options.corpus or Path(scratch)).absolute() / target
-            corpus.mkdir(parents=True, exist_ok=True)
-            for number, data in enumerate(seeds(target)):
-                (corpus / f"seed{number}").write_bytes(data)
-            command = [
-                sys.executable, "-c", "from benchmarks import fuzz_bundle; fuzz_bundle.work()", target, str(corpus),
-                f"-max_total_time={int(60 * options.minutes)}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MIB}",
-                "-timeout=20", f"-seed={options.seed}", "-print_final_stats=1",
-                f"-artifact_prefix={corpus.parent}/{target}-",
-            ]  # fmt: skip
-            done = subprocess.run(command, check=False, cwd=Path(__file__).parents[1])
-            print(f"{target}: {'found something' if done.returncode else 'nothing found'}")
-            failed += [target] * bool(done.returncode)
-    if failed and options.corpus is None:
-        print("run it again with --corpus to keep what was found")
-    return 1 if failed else 0
+    return campaign(
+        argv,
+        module="benchmarks.fuzz_bundle",
+        doc=__doc__,
+        targets=TARGETS,
+        seeds=seeds,
+        longest=LONGEST,
+        memory_mib=MEMORY_MIB,
+    )
 
 
 def work() -> None:
