@@ -121,7 +121,10 @@ def test_killed_and_resumed_it_ends_the_same(
     words = ["train", "-r", tmp_path / "recipe.yaml", "-d", cells, "-o", tmp_path / "run", "--fold", "all"]
     command = [sys.executable, "-m", "volseg.cli", *map(str, words), "--device", "cpu"]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     try:
         deadline = time.monotonic() + 240

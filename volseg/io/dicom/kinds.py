@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 #: images whose values mean something on a grid
@@ -48,12 +50,16 @@ _NAMES = {
     _STORAGE + "66.1": "a registration",
 }
 
+_UID = re.compile(r"[0-9.]{1,64}")
+
 
 def name_of(sop_class: str) -> str:
     """What a person calls an object of this SOP class.
 
     >>> name_of("1.2.840.10008.5.1.4.1.1.481.3"), name_of("1.2.840.10008.5.1.4.1.1.88.33")
     ('a structure set (RTSTRUCT)', 'a structured report (SR)')
+    >>> name_of("1.2.840.10008.1.2"), name_of("1.2.840\\0Mustermann^Erika")
+    ('a DICOM object of the kind Implicit VR Little Endian', 'a DICOM object of an unknown kind')
     """
     if sop_class in _NAMES:
         return _NAMES[sop_class]
@@ -61,9 +67,18 @@ def name_of(sop_class: str) -> str:
         return "a structured report (SR)"
     if sop_class.startswith(_STORAGE + "11."):
         return "a presentation state"
+    known = uid_name(sop_class)
+    return "a DICOM object of an unknown kind" if known in (None, sop_class) else f"a DICOM object of the kind {known}"
+
+
+def uid_name(uid: str) -> str | None:
+    """The name that DICOM gives a UID, or the UID itself.
+
+    None for what is no UID: it could be anything, a patient's name among it, and is never repeated.
+
+    >>> uid_name("1.2.840.10008.1.2"), uid_name("1.2.3"), uid_name("1.2.3 Mustermann^Erika")
+    ('Implicit VR Little Endian', '1.2.3', None)
+    """
     from pydicom.uid import UID
 
-    known = UID(sop_class).name
-    return (
-        f"a DICOM object of the kind {known}" if known and known != sop_class else "a DICOM object of an unknown kind"
-    )
+    return UID(uid).name if _UID.fullmatch(uid) else None

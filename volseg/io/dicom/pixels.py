@@ -23,6 +23,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from volseg.errors import MissingExtra, VolumeError
 from volseg.io.dicom.headers import Plane
+from volseg.io.dicom.kinds import uid_name
 
 Pixels = npt.NDArray[Any]
 
@@ -140,9 +141,9 @@ def _decoder(syntax: str) -> Callable[[Dataset, Plane, Path], Pixels]:
         return _by_simpleitk
     if syntax in HTJ2K:
         return _high_throughput
-    name = UID(syntax).name
+    name = uid_name(syntax)
     raise VolumeError(
-        f"its transfer syntax {name} cannot be decoded",
+        f"its transfer syntax {name or '(no UID)'} cannot be decoded",
         mend="export the series uncompressed (Explicit VR Little Endian)",
     )
 
