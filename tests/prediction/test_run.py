@@ -94,6 +94,35 @@ def test_whatever_changed_is_done_again(
     assert len(plan(Request(scans, out, **more), identity).jobs) == redone
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_case_that_fails_now_has_no_mask_any_more(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe, cut: bool
+) -> None:
+    """A mask of an image that is damaged since would pass for its own, also after a run that ended before the case."""
+    out = tmp_path / "out"
+    go(scans, out, predictor, recipe)
+    for number, case in enumerate(("p0/scan 0", "p0/scan 2")):
+        image = scans / f"{case}.nii.gz"
+        image.write_bytes(image.read_bytes()[: 100 + number])
+    if cut:
+        next(run(plan(Request(scans, out), IDENTITY), predictor, recipe))
+    (out / "p0" / "scan 2.nii.gz").write_bytes(b"somebody's own")
+    outcomes = go(scans, out, predictor, recipe)
+    assert {o.record.case for o in outcomes if o.record.verdict == "failed"} == {"p0/scan 0", "p0/scan 2", "p1/scan 3"}
+    assert not (out / "p0" / "scan 0.nii.gz").exists()
+    assert (out / "p0" / "scan 2.nii.gz").read_bytes() == b"somebody's own"
+
+
+def test_masks_are_not_segmented(scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe) -> None:
+    """An output folder inside the input folder: what lies there is no image of the next run."""
+    out = scans / "masks"
+    go(scans, out, predictor, recipe)
+    again = plan(Request(scans, out), IDENTITY)
+    assert len(again.finished) == 4
+    assert [job.case.name for job in again.jobs] == ["p1/scan 3"]
+    assert again.notes[-1] == "4 images in the output folder left out"
+
+
 def test_a_cut_run_ends_with_the_masks_of_an_uncut_one(
     scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from volseg.data.cohort import Case, find_cases, output_names
+from volseg.data.cohort.naming import counted
 from volseg.data.content import Content
 from volseg.errors import UsageError, VolsegError, WriteError
 from volseg.io.formats import identify
@@ -81,12 +82,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a run, what was finished before, and what is worth telling."""
+    """The jobs of a run, what was finished before and what was made in its place, and what is worth telling."""
 
     request: Request
     jobs: tuple[Job, ...]
     finished: tuple[Record, ...] = ()
     failed: tuple[Record, ...] = ()
+    earlier: Mapping[str, Record] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,6 +110,10 @@ def plan(request: Request, identity: Mapping[str, Any], found: Sequence[Case] | 
     if found is None:
         cohort = find_cases(request.inputs, labels="none", frames=request.frames)
         cases, notes = cohort.cases, cohort.notes
+        if _below(request.output, request.inputs):  # the masks of an earlier run are no images of this one
+            own = [case for case in cases if any(_below(image, request.output) for image in case.images)]
+            cases = [case for case in cases if case not in own]
+            notes = (*notes, f"{counted(len(own), 'image')} in the output folder left out") if own else notes
     names = output_names(cases, ENDINGS[request.format])
     if found is None:
         index, count = request.part
@@ -134,7 +140,7 @@ def plan(request: Request, identity: Mapping[str, Any], found: Sequence[Case] | 
         if request.again == "refuse" and output.exists():
             raise WriteError("is there already", where=output, mend="--resume leaves finished cases, --overwrite none")
         jobs.append(Job(case, names[case.name], key))
-    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), notes, dict(identity))
+    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), before, notes, dict(identity))
 
 
 def require_writeable(folder: Path) -> None:
@@ -154,6 +160,10 @@ def require_writeable(folder: Path) -> None:
         ) from error
     if free < _LEAST_FREE:
         raise WriteError(f"only {free >> 20} MiB are free there", where=folder, mend="free some space first")
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _require_apart(case: Case, output: Path) -> None:

@@ -39,6 +39,8 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe, trust: Trust | None = 
     """
     records = {record.case: record for record in (*work.finished, *work.failed)}
     total = len(records) + len(work.jobs)
+    # what an earlier run made of cases that are to be done again stays told until that is done
+    waiting = {job.case.name: work.earlier[job.case.name] for job in work.jobs if job.case.name in work.earlier}
     about = {
         "versions": versions(),
         "identity": dict(work.identity),
@@ -47,13 +49,23 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe, trust: Trust | None = 
     }
     summary = work.request.output / summary_name(work.request.part)
 
+    def withdraw(failed: Record) -> None:
+        """A case that failed has no mask, not even the one that an earlier run made of it."""
+        if failed.case in work.earlier:
+            work.earlier[failed.case].withdraw(work.request.output)
+
     def note(record: Record) -> Outcome:
+        if record.verdict == "failed":
+            withdraw(record)
         records[record.case] = record
-        write_summary(summary, records.values(), about)
+        waiting.pop(record.case, None)
+        write_summary(summary, (*records.values(), *waiting.values()), about)
         return Outcome(record, len(records), total)
 
+    for record in work.failed:
+        withdraw(record)
     write_label_tables(work.request.output, recipe.labels)
-    write_summary(summary, records.values(), about)
+    write_summary(summary, (*records.values(), *waiting.values()), about)
     if not work.jobs:
         return
     steps = _Steps(work.request, predictor, recipe, trust)

@@ -62,6 +62,11 @@ class Record:
         file = output / self.mask
         return file.is_file() and sha256(file) == self.mask_sha256
 
+    def withdraw(self, output: Path) -> None:
+        """Remove the mask if it is the very one that was written; a file that somebody else put there stays."""
+        if self.stands(output) and self.mask is not None:
+            (output / self.mask).unlink()
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Record:
         lists = {name: tuple(stored[name]) for name in ("notes", "hints", "shape", "spacing") if name in stored}

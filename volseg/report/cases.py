@@ -104,14 +104,15 @@ def _bare(
     masks: Sequence[Mask], pairs: Pairs | None, missing: Sequence[Mask], summary: Summary, predictions: Path
 ) -> list[ReportCase]:
     """A case for each mask, each truth without one, and each image that could not be predicted."""
+    failed = {one.case: one for one in summary.cases if one.error}
     told = {predictions / one.mask: one for one in summary.cases if one.mask}
     truths = {pair.prediction.path: pair.truth for pair in pairs.found} if pairs else {}
     cases = []
     for mask in masks:
         truth = truths.get(mask.path)
         name = truth.name if truth else mask.name
-        cases.append(ReportCase(name, None, mask, truth, None, told.get(mask.path, Told(name))))
-    failed = {one.case: one for one in summary.cases if one.error}
+        # a mask that lies there although its case failed was not made by that prediction: the failure is what counts
+        cases.append(ReportCase(name, None, mask, truth, None, told.get(mask.path) or failed.get(name, Told(name))))
     cases += [
         ReportCase(truth.name, None, None, truth, None, failed.get(truth.name, Told(truth.name))) for truth in missing
     ]
