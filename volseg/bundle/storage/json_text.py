@@ -14,7 +14,8 @@ from volseg.errors import BundleError
 
 DEEPEST = 64
 MOST = 200_000
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+# a text that never ends is a token too, and none is looked at twice: else millions of quotes took hours
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 
 
 class Placed(str):
@@ -76,11 +77,11 @@ def _placed(text: str, end: int, strict: bool = True) -> tuple[Placed, int]:
 
 
 def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise BundleError(f"the key {twice!a} stands twice: programs would read two different things", where=where)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise BundleError(f"the key {key!a} stands twice: programs would read two different things", where=where)
+        found[key] = value
     return found
 
 
