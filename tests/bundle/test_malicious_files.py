@@ -109,6 +109,11 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "own-classes": ({"models/model.pt": _torch(b"\x80\x02cmodels.net\nNet\n)R.")}, RUNS, "models.net.Net"),
     "lying-table": ({"models/model.pt": _lying_zip()}, REFUSES, "another name"),
     "array-of-objects": ({"models/stats.npy": _objects()}, REFUSES, "system"),
+    "array-of-hidden-objects": (
+        {"models/stats.npy": _objects().replace(b"'|O'", rb"'|\x4f'").replace(b"   \n", b"\n")},
+        REFUSES,
+        "system",
+    ),
     "arrays-of-objects": ({"models/stats.npz": _npz()}, REFUSES, "system"),
     "torchscript": ({"models/model.ts": _torch(pickle.dumps({}), code__torch__py=b"1")}, RUNS, "TorchScript"),
     "torchscript-as-weights": ({"models/model.pt": _torch(pickle.dumps({}), code__net__py=b"")}, RUNS, "TorchScript"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import struct
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from volseg.bundle.audit.pickles import audit_pickle
 from volseg.errors import BundleError
 
 _LONGEST = 64 * 1024
-_OBJECTS = re.compile(r"['\"][|<>=]?O[0-9]*['\"]|object", re.IGNORECASE)
+# the types that are bytes and nothing else: numbers, fixed texts, times, raw bytes
+_PLAIN = re.compile(r"[|<>=]?[?bBhHiIlLqQefdgFDGSUVmMuc][0-9]*(\[[0-9a-z]+\])?")
 
 
 def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
@@ -33,7 +35,11 @@ def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
     if length > _LONGEST or len(header) < length:
         raise BundleError(f"an array with a header of {length} bytes", where=file)
     text = header.decode("latin-1")
-    if not _OBJECTS.search(text):
+    try:
+        told = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise BundleError("an array whose header cannot be read", where=file) from None
+    if isinstance(told, dict) and _is_plain(told.get("descr")):
         return
     yield Finding(
         file,
@@ -44,3 +50,17 @@ def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
         door="numpy.load(allow_pickle=True)",
     )
     yield from audit_pickle(file, stream)
+
+
+def _is_plain(descr: object) -> bool:
+    """Whether a type, as a header states it, holds no objects; of a record, whether none of its fields does.
+
+    >>> _is_plain("<f4"), _is_plain([("a", "<i2"), ("b", "|O")]), _is_plain("|\\x4f")
+    (True, False, False)
+    """
+    if isinstance(descr, str):
+        return _PLAIN.fullmatch(descr) is not None
+    fields = descr if isinstance(descr, list) else ()
+    return bool(fields) and all(
+        isinstance(field, tuple) and len(field) in (2, 3) and _is_plain(field[1]) for field in fields
+    )
