@@ -90,11 +90,17 @@ def _lying_zip() -> bytes:
 _BY_MEMO = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x0ctouch canary\x85R."
 _BY_EXTENSION = b"\x80\x02\x82\x01)R."
 _PUT_TOGETHER = b"\x80\x04N\x8c\x06system\x93."
+#: torch's old format: its number is what is loaded, although another stands last; the fourth pickle is the network
+_OLD = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+_BEHIND_A_POP = b"\x80\x02\x8a\x0a" + _OLD + b"K\x050." + b"M\xe9\x03." + pickle.dumps({}, 2) + _evil(2)
 
 FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "torch": ({"models/model.pt": _torch(_evil())}, REFUSES, "system"),
     "torch-by-another-name": ({"docs/notes.txt": _torch(_evil())}, REFUSES, "system"),
     "old-torch": ({"models/model.pth": _evil(2)}, REFUSES, "system"),
+    "old-torch-behind-a-pop": ({"models/model.pth": _BEHIND_A_POP}, REFUSES, "system"),
+    "a-pickle-too-many": ({"models/model.pkl": pickle.dumps({}, 2) * 8 + _evil(2)}, REFUSES, "one behind the other"),
+    "huge-argument": ({"models/model.pkl": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40)}, REFUSES, "an argument of"),
     "protocol-0": ({"models/model.pkl": _evil(0)}, REFUSES, "system"),
     "protocol-5": ({"models/model.ckpt": _evil(5)}, REFUSES, "system"),
     "pickle-in-a-licence": ({"LICENSE": _evil(4)}, REFUSES, "system"),

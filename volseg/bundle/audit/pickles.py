@@ -13,9 +13,12 @@ from volseg.bundle.audit.python_names import judge_name
 
 _MOST = 400_000
 _SEVERAL = 8
+#: bytes in one argument; weights keep their numbers outside of the pickle
+_LARGEST = 16 << 20
 #: the number in front of torch files from before the zip format, whose fifth pickle is followed by raw numbers
 _OLD_TORCH, _OLD_TORCH_PICKLES = 0x1950A86A20F9469CFC6C, 5
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
+_NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}
 _STORAGES = {
     f"torch.{kind}Storage"
     for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "ComplexFloat")
@@ -78,12 +81,13 @@ def audit_pickle(file: str, stream: BinaryIO, *, inside: str = "") -> Iterator[F
 def pickle_names(stream: BinaryIO) -> PickleNames:
     """The names in the pickles at the front of ``stream``, read as opcodes."""
     names: dict[str, None] = {}
+    opcodes = _Bounded(stream)
     seen = pickles = 0
     old_torch = False
     while pickles < (_OLD_TORCH_PICKLES if old_torch else _SEVERAL):
         machine = _Machine()
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
+            for opcode, argument, _ in pickletools.genops(opcodes):  # type: ignore[arg-type]  # these two methods are all it asks for
                 machine.step(opcode, argument)
                 seen += 1
                 if seen > _MOST:
@@ -96,18 +100,39 @@ def pickle_names(stream: BinaryIO) -> PickleNames:
             told = str(error) if isinstance(error, _Hidden) else "damaged or cut short"
             return PickleNames(tuple(names | machine.names), told)
         names |= machine.names
-        old_torch = old_torch or machine.last == _OLD_TORCH
+        old_torch = old_torch or (not pickles and machine.result == _OLD_TORCH)
         pickles += 1
         if not (more := stream.read(1)):
             break
         stream.seek(-1, 1)
         if not old_torch and more not in b"\x80(]}cN":
             break
+    else:
+        if not old_torch:
+            return PickleNames(tuple(names), f"more than {_SEVERAL} pickles, one behind the other")
     return PickleNames(tuple(names))
 
 
 class _Hidden(Exception):
     """A name that opcodes alone do not tell."""
+
+
+class _Bounded:
+    """A stream that gives one opcode's argument at a time, and none that is larger than weights have."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        if size > _LARGEST:
+            raise _Hidden(f"an argument of {size} bytes")
+        return self._stream.read(size)
+
+    def readline(self) -> bytes:
+        line = self._stream.readline(_LARGEST + 1)
+        if len(line) > _LARGEST:
+            raise _Hidden(f"a line of more than {_LARGEST} bytes")
+        return line
 
 
 _MARK = object()
@@ -120,7 +145,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.names: dict[str, None] = {}
-        self.last: Any = None
+        #: what loading would give, where that is a number or a text
+        self.result: Any = None
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         name = opcode.name
@@ -147,9 +173,11 @@ class _Machine:
             self.stack.append(self.stack[-1] if self.stack else None)
         elif name == "POP_MARK":
             self._to_mark()
+        elif name == "STOP":
+            self.result = self._pop()
+        elif name in _NUMBERS:
+            self.stack.append(argument)
         else:
-            if isinstance(argument, int):
-                self.last = argument
             self._generic(opcode)
 
     def _call(self, module: str, attribute: str) -> None:
