@@ -9,15 +9,13 @@ brightness alone. What is done stays in WORK: run it again to go on.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.frame import record
+from benchmarks.frame import record, volseg
 
 LEFT_OUT = 5
 VERSIONS = 7
@@ -34,11 +32,8 @@ def run(argv: list[str]) -> int:
     sections, table = _sections(chosen.data), chosen.work / "sections.csv"
     _write_split(table, chosen.data, sections)
     run_folder = chosen.work / "run"
-    words = ["train", "-r", chosen.recipe, "-d", table, "-o", run_folder, "--resume"]
-    subprocess.run(
-        [sys.executable, "-m", "volseg.cli", "-q", *map(str, words), *(f"--set={key}" for key in chosen.changes)],
-        check=True,
-    )
+    changes = (f"--set={key}" for key in chosen.changes)
+    volseg("train", "-r", chosen.recipe, "-d", table, "-o", run_folder, "--resume", *changes)
     found = measure(run_folder / "bundle", chosen.data, sections[-LEFT_OUT:])
     for name, errors in found.items():
         print(f"{name:28}" + "  ".join(f"{kind} {error:.4f}" for kind, error in errors.items()))
@@ -58,12 +53,12 @@ def measure(bundle: Path, data: Path, sections: list[str]) -> dict[str, dict[str
     """Each error of each way to predict."""
     from scipy import ndimage
 
-    import volseg
+    from volseg import load_bundle
     from volseg.inference.tta import Turn
     from volseg.io import read_labels, read_volume
     from volseg.metrics.em import em_errors
 
-    loaded = volseg.load_bundle(bundle)
+    loaded = load_bundle(bundle)
     one = loaded.predictor(turns=[Turn.none(2)])
     # the bundle's own turns are all eight of the square
     several = loaded.predictor(turns=loaded.turns[:VERSIONS])

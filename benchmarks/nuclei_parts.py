@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.frame import record
+from benchmarks.frame import record, volseg
 
 SETTINGS: dict[str, list[str]] = {
     "all parts": [],
@@ -71,12 +69,6 @@ def scored(folder: Path, recipe: Path, data: Path, changes: list[str]) -> dict[s
         kept.write_text(json.dumps({case: _scores(truth, masks / f"{case}.png") for case, truth in cases.items()}))
     found: dict[str, dict[str, float]] = json.loads(kept.read_text())
     return found
-
-
-def volseg(*words: str | Path) -> None:
-    """One command of ours, in a process of its own, silent."""
-    command = [sys.executable, "-m", "volseg.cli", "-q", *map(str, words)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def summary(scores: list[dict[str, dict[str, float]]], reference: list[dict[str, dict[str, float]]]) -> dict[str, Any]:

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import KEEP_MEMORY, child, record
+from benchmarks.frame import KEEP_MEMORY, child, record, volseg
 
 TASKS: dict[str, dict[str, Any]] = {
     # changes: of our recipe, so that a whole schedule fits into a third of the peer's time
@@ -99,21 +96,16 @@ def _peer(
 def _ours(folder: Path, data: Path, split: dict[str, Any], recipe: str, changes: list[str]) -> dict[str, Any]:
     """Our command, timed from its start to its end, reading and validation included."""
     began = time.perf_counter()
-    _volseg("train", "-r", recipe, "-d", data, "-o", folder / "run", *(f"--set={key}" for key in changes))
+    volseg("train", "-r", recipe, "-d", data, "-o", folder / "run", *(f"--set={key}" for key in changes))
     seconds = time.perf_counter() - began
     listed = folder / "images.csv"
     listed.write_text("name,image\n" + "".join(f"{n},{Path(p).resolve()}\n" for n, p in split["predict"].items()))
-    _volseg("predict", "-i", listed, "-o", folder / "masks", "-b", folder / "run" / "bundle")
+    volseg("predict", "-i", listed, "-o", folder / "masks", "-b", folder / "run" / "bundle")
     return {"seconds": round(seconds, 1)}
 
 
 def _dice(folder: Path, data: Path) -> float:
     """The mean over cases, then over structures, of the masks in the folder."""
     metrics = folder / "metrics.json"
-    _volseg("evaluate", "-p", folder / "masks", "-g", data, "-o", metrics, "--partial")
+    volseg("evaluate", "-p", folder / "masks", "-g", data, "-o", metrics, "--partial")
     return round(float(json.loads(metrics.read_text())["mean"]["dice"]), 4)
-
-
-def _volseg(*words: str | Path) -> None:
-    command = [sys.executable, "-m", "volseg.cli", "-q", *map(str, words)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "2"})

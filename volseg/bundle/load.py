@@ -114,14 +114,14 @@ class Bundle:
         from volseg.engine.together import device_named
 
         inference, place = self.recipe.inference, device_named(device)
-        chosen = self.recipe.inference.precision_on(place.type) if precision is None else precision
+        chosen = inference.precision_on(place.type) if precision is None else precision
         return Predictor(
             [network.to(place) for network in self.networks()],
             compose.build(compose.preparation_part(self.recipe)),
             compose.build(compose.decision_part(self.recipe)),
             self.recipe.labels,
             turns=self.turns if turns is None else turns,
-            order=self.recipe.inference.order,
+            order=inference.order,
             steps={} if raw else self.recipe.postprocessing,
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,

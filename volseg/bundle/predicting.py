@@ -31,6 +31,7 @@ from volseg.io import PLAUSIBLE_SPACING, Volume, read_volume, write_labels
 from volseg.io.atomic import write_json
 from volseg.io.formats import ending
 from volseg.labels import Labels
+from volseg.recipe.training import possible
 from volseg.transforms.preparation import Preparation
 from volseg.transforms.regrid import Order
 
@@ -249,7 +250,7 @@ class PredictCase:
                 max_memory=inferer.max_memory if exact else None,
                 tile=inferer.tile if exact else None,
                 blend=inferer.blend if exact else False,
-                precision=_possible(inferer.precision, _device(network)) if exact else "float32",
+                precision=possible(inferer.precision, _device(network).type) if exact else "float32",
             )
             self._of = (network, inferer)
         return self._predictor
@@ -353,8 +354,3 @@ def mask_name(case: Case) -> Path:
 
 def _device(network: nn.Module) -> Any:
     return next(network.parameters()).device
-
-
-def _possible(precision: Any, device: Any) -> Any:
-    """Half precision is a GPU's: elsewhere the same network computes in single."""
-    return "float32" if precision == "fp16" and device.type == "cpu" else precision

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from volseg.recipe.kinds import INTERPOLATIONS, Bytes, Interpolation, Size, Whole
 from volseg.recipe.section import Section
-from volseg.recipe.training import Arithmetic
+from volseg.recipe.training import Arithmetic, possible
 
 
 class Inference(Section):
@@ -49,4 +49,4 @@ class Inference(Section):
 
     def precision_on(self, device: str) -> Arithmetic:
         """``precision`` on a kind of device, ``cpu`` or ``cuda``; half precision needs a GPU."""
-        return "float32" if self.precision == "fp16" and device != "cuda" else self.precision
+        return possible(self.precision, device)

@@ -12,6 +12,15 @@ from volseg.recipe.section import Section
 Arithmetic = Literal["float32", "bf16", "fp16"]
 
 
+def possible(wanted: Arithmetic, device: str) -> Arithmetic:
+    """An arithmetic on a kind of device, ``cpu`` or ``cuda``: half precision is a GPU's, elsewhere it is single.
+
+    >>> possible("fp16", "cpu"), possible("fp16", "cuda"), possible("bf16", "cpu")
+    ('float32', 'fp16', 'bf16')
+    """
+    return "float32" if wanted == "fp16" and device != "cuda" else wanted
+
+
 def _form(value: object) -> str:
     return "<auto>" if isinstance(value, str) else "<set>"
 
