@@ -66,6 +66,29 @@ HIDING = (
     "$__import__('importlib.util').util.spec_from_file_location('x', 'y')",
     "$__import__('_posixsubprocess').fork_exec",
     "$\u0435val",
+    # a reference ends the text that it stands in, and its name begins the next: f'…'
+    "$'@f{torch.load(1)}{__import__(chr(111))}'",
+    "$@x._sys.modules['subprocess'].run('id', shell=True)",
+    "$monai.bundle",
+    "$typing.get_type_hints(@x)",
+    "$monai.networks.nets.unet.torch.hub.load('a/b', 'c')",
+    "$monai.data.ForkingPickler.loads(b'')",
+    "$collections._sys.modules",
+    "$(x for x in [1]).gi_frame",
+    "$1" + "+1" * 1500,
+    "$a" + ".b" * 1900,
+)
+#: what runs, and must not pass for what many bundles do
+UNCOMMON = (
+    "$scripts.net.build()",
+    "$torch.load",
+    "$sorted(['x'], key=torch.load)",
+    "$@x.remove('y')",
+    "$@x.modules['subprocess'].run('id')",
+    "$@x.bundle.run(config_file='y')",
+    "$monai.networks.nets.unet.torch",
+    "$monai.networks.utils.convert_to_onnx(@x, @y)",
+    "$logging.root",
 )
 
 
@@ -86,4 +109,11 @@ def test_arithmetic_on_references_is_common() -> None:
     assert judge_expression("$@epochs * 2").known
     assert judge_expression(HONEST[13]).known
     assert judge_expression(HONEST[-1]).known
-    assert not judge_expression("$scripts.net.build()").known
+
+
+@pytest.mark.parametrize("text", UNCOMMON)
+def test_what_reaches_further_is_not_common(text: str) -> None:
+    """A method of whatever a reference names, a function that is handed on, another library through a known one."""
+    judged = judge_expression(text)
+    assert judged.weight is Weight.RUNS
+    assert not judged.known

@@ -7,11 +7,12 @@ import re
 import warnings
 
 from volseg.bundle.audit.finding import Weight
-from volseg.bundle.audit.python_names import Judged, judge_module, judge_name
+from volseg.bundle.audit.python_names import KNOWN_LIBRARY, Judged, judge_module, judge_name
 
 _LONGEST = 4000
 _REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
-_STAND_IN = "REFERENCE_OF_MONAI"
+#: where MONAI keeps what references stand for, and what stands for a look-up in it here
+_LOOKUPS, _STAND_IN = "__local_refs", "REFERENCE_OF_MONAI"
 _QUIET_DUNDERS = {"__version__", "__name__", "__len__", "__file__"}
 _PLAIN_NODES = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript,
@@ -19,27 +20,17 @@ _PLAIN_NODES = (
     ast.keyword, ast.Call, ast.Attribute, ast.Starred, ast.ListComp, ast.comprehension, ast.Store, ast.JoinedStr,
     ast.FormattedValue,
 )  # fmt: skip
-_PLAIN_CALLS = {
-    "sys.exit", "importlib.util.find_spec", "os.environ.get", "os.getenv",
+_PLAIN_CALLS = KNOWN_LIBRARY | {
+    "importlib.util.find_spec",
     "len", "int", "float", "str", "bool", "list", "dict", "tuple", "range", "sorted", "min", "max", "sum", "abs",
-    "round", "zip", "os.path.join", "os.path.basename", "os.path.dirname", "os.path.exists", "os.path.abspath",
-    "os.makedirs", "os.listdir", "glob.glob", "torch.device", "torch.cuda.is_available", "torch.cuda.device_count",
-    "pathlib.Path", "Path", "monai.utils.set_determinism", "datetime.now", "datetime.datetime.now", "list.sort",
-    "print",
+    "round", "zip", "torch.device", "torch.cuda.is_available", "torch.cuda.device_count", "Path",
+    "monai.utils.set_determinism", "print",
 }  # fmt: skip
+#: what components are asked to do, each of which is judged where it stands
 _PLAIN_METHODS = {
-    "parameters",
-    "to",
-    "eval",
-    "train",
-    "run",
-    "strftime",
-    "items",
-    "keys",
-    "values",
-    "get",
-    "state_dict",
-}
+    "parameters", "to", "eval", "train", "run", "strftime", "items", "keys", "values", "get", "state_dict",
+    "load_state_dict", "leave_bundle", "judge", "finish", "write", "prepare", "close", "initialize", "finalize", "sort",
+}  # fmt: skip
 #: what looks whether a package is installed, and loads none
 _LOOKED_FOR = {"importlib", "importlib.util"}
 _LOOKING = ("importlib", "importlib.util", "importlib.util.find_spec")
@@ -58,12 +49,11 @@ def judge_expression(text: str) -> Judged:
     """
     if len(text) > _LONGEST:
         return Judged(Weight.REFUSE, f"an expression of {len(text)} letters, too long to be judged")
-    # what MONAI does before it evaluates: `#` is an old spelling of `::`, and references become lookups
-    body = _REFERENCE.sub(_STAND_IN, text[1:].replace("#", "::"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an escape that Python does not know, in the stranger's text
-            statements = ast.parse(body.strip())
+            statements = ast.parse(_as_evaluated(text).strip())
+        folded = _Unfolded().visit(statements)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Judged(Weight.REFUSE, "is evaluated by MONAI but is no Python that could be judged")
     first = statements.body[0] if len(statements.body) == 1 else None
@@ -71,7 +61,21 @@ def judge_expression(text: str) -> Judged:
         return _judge_import(first)
     if not isinstance(first, ast.Expr):
         return Judged(Weight.REFUSE, "is evaluated by MONAI but is no single expression that could be judged")
-    return _judge_tree(_Unfolded().visit(statements))
+    return _judge_tree(folded)
+
+
+def _as_evaluated(text: str) -> str:
+    """The Python that MONAI makes of an expression: `#` is an old spelling of `::`, and references become look-ups.
+
+    They do so wherever they stand, within quotes too, where they end the text that they stand in.
+
+    >>> _as_evaluated("$@a#b + 1")
+    "__local_refs['a::b'] + 1"
+    """
+    body = text[1:].replace("#", "::")
+    for reference in sorted(_REFERENCE.findall(body), key=len, reverse=True):
+        body = body.replace(reference, f"{_LOOKUPS}['{reference[1:]}']")
+    return body
 
 
 def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
@@ -95,7 +99,14 @@ def _judge_import(node: ast.Import | ast.ImportFrom) -> Judged:
 
 
 class _Unfolded(ast.NodeTransformer):
-    """``__import__("os")``, with the name written out, is judged as ``os``: it hides nothing."""
+    """A look-up of MONAI's as one name, and ``__import__("os")``, with the name written out, as ``os``."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        of_monai = isinstance(node.value, ast.Name) and node.value.id == _LOOKUPS
+        if of_monai and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+            return ast.copy_location(ast.Name(_STAND_IN, ast.Load()), node)
+        return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -114,6 +125,9 @@ def _judge_tree(tree: ast.AST) -> Judged:
     why = "is evaluated by MONAI"
     switches = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _sets_a_switch(node)}
     switches |= {id(name) for node in ast.walk(tree) if _dotted(node) == _LOOKING[-1] for name in ast.walk(node)}
+    # of `a.b.c` the whole is judged; what is called, as a call
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    inner |= {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if id(node) in switches:
             continue
@@ -123,10 +137,10 @@ def _judge_tree(tree: ast.AST) -> Judged:
             plain = plain and _is_plain_call(node)
         elif not isinstance(node, (*_PLAIN_NODES, ast.Module, ast.Expr)):
             plain = False
-        if isinstance(node, ast.Attribute | ast.Name) and (dotted := _dotted(node)):
-            judged = judge_name(dotted) if "." in dotted else None
-            if judged and judged.weight is Weight.RUNS and not judged.known and _STAND_IN not in dotted:
-                why = judged.why
+        if isinstance(node, ast.Attribute) and id(node) not in inner and (dotted := _dotted(node)):
+            judged = judge_name(dotted)
+            if not (judged.known or dotted in _PLAIN_CALLS):
+                plain, why = False, judged.why if judged.weight is Weight.RUNS else why
     return Judged(Weight.RUNS, why + (", as in many bundles" if plain else ""), known=plain)
 
 
@@ -147,7 +161,7 @@ def _danger(node: ast.AST) -> str | None:
         if dotted is None:  # of a call's result: only the method's name is known
             judged = judge_name(f"x.{node.attr}") if not node.attr.startswith("_") else None
         elif dotted.startswith(_STAND_IN):
-            judged = judge_name(f"x.{dotted.partition('.')[2]}") if "._" not in dotted else None
+            judged = judge_name(f"x.{dotted.partition('.')[2]}")
         else:
             judged = judge_name(dotted) if not node.attr.startswith("__") else None
         return judged.why if judged and judged.weight is Weight.REFUSE else None
@@ -174,12 +188,8 @@ def _sets_a_switch(node: ast.Call) -> bool:
 
 def _is_plain_call(node: ast.Call) -> bool:
     dotted = _dotted(node.func)
-    if dotted and dotted.startswith(f"{_STAND_IN}."):
-        return True  # a method of a component, which is judged where it stands
-    if dotted in _PLAIN_CALLS or (
-        dotted and judge_name(dotted).known and dotted.partition(".")[0] in ("monai", "torch")
-    ):
-        return True
+    if dotted is not None and (dotted.partition(".")[0] != _STAND_IN or dotted.count(".") != 1):
+        return dotted in _PLAIN_CALLS or (dotted.partition(".")[0] in ("monai", "torch") and judge_name(dotted).known)
     return isinstance(node.func, ast.Attribute) and node.func.attr in _PLAIN_METHODS
 
 
