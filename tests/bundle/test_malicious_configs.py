@@ -112,6 +112,33 @@ BUNDLES: dict[str, tuple[dict[str, Any], str, str]] = {
     "logging-arguments": (_logging("[handler_h]\nclass=StreamHandler\nargs=(f(1),)\n"), REFUSES, "than plain"),
     "logging-socket": (_logging("[handler_h]\nclass=handlers.SocketHandler\nargs=('h', 1)\n"), REFUSES, "no handler"),
     "logging-default": (_logging("[DEFAULT]\nclass=eval('1')\n[handler_h]\nargs=()\n"), REFUSES, "handler_h::class"),
+    "logging-defaults": (_logging("[formatter_f]\ndefaults=eval('1')\n"), REFUSES, "formatter_f::defaults"),
+    "logging-as-a-script": ({"configs/logging.conf": "#! x\n[handler_h]\nclass=eval('1')\n"}, REFUSES, "handler_h"),
+    "logging-deep": (_logging("[handler_h]\nclass=NullHandler\nargs=a" + ".b" * 9000 + "\n"), REFUSES, "evaluated"),
+    "reader-by-name": (_component("LoadImage", reader="os.system", command=TOUCH), REFUSES, "reader"),
+    "readers-by-name": (_component("LoadImaged", keys="a", reader=["ITKReader", "os.system"]), REFUSES, "reader::1"),
+    "reader-of-theirs": (_component("LoadImage", reader="scripts.images.Reader"), RUNS, "called by its name"),
+    "name-for-another-file": (_config(kind="os.system"), REFUSES, "a reference makes a target"),
+    "reference-in-a-text": (
+        _config(f=1, x=f"""$'@f{{__import__("os").system("{TOUCH}")}}'"""),
+        REFUSES,
+        "__import__",
+    ),
+    "code-in-a-key": (
+        _config(x={"q": {"s": 1}, f"q and 0 or torch.os.system('{TOUCH}') and @x::q": {"s": 2, "r": "$@::s"}}),
+        REFUSES,
+        "by the keys",
+    ),
+    "macro-by-key": (_config(**{"/etc/evil.json": {"a": "%::b", "b": 1}}), REFUSES, "by the keys"),
+    "json-by-its-end-alone": (
+        {"configs/.json": {"run": "$exec('1')"}, "configs/inference.json": {"run": "%configs/.json::run"}},
+        REFUSES,
+        "configs/.json",
+    ),
+    "unsafe-in-other-words": (_config(x={"weights_only": 0}), RUNS, "own code run"),
+    "unsafe-by-reference": (_config(a=True, x={"allow_pickle": "@a"}), RUNS, "own code run"),
+    "large-files": ({"large_files.yml": "large_files:\n- {path: models/x.pt, url: 'https://x'}\n"}, RUNS, "https://x"),
+    "expression-by-short-name": (_component("ConfigExpression", config="1"), REFUSES, "starts programs"),
     "remote-code": ({"config.json": {"auto_map": {"AutoModel": "evil.Model"}}}, RUNS, "trust_remote_code"),
 }  # fmt: skip
 

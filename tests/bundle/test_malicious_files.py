@@ -94,7 +94,33 @@ _PUT_TOGETHER = b"\x80\x04N\x8c\x06system\x93."
 _OLD = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 _BEHIND_A_POP = b"\x80\x02\x8a\x0a" + _OLD + b"K\x050." + b"M\xe9\x03." + pickle.dumps({}, 2) + _evil(2)
 
+#: the same number, made by a call that pickles of plain values may hold; torch goes on to the fourth all the same
+_BEHIND_A_CALL = b"cbuiltins\nint\n(S'%d'\ntR.I1001\n.(d." % 0x1950A86A20F9469CFC6C + _evil(0)
+
+
+def _beside(name: str, content: bytes, harmless: str, plain: bytes) -> bytes:
+    """An archive of torch's or NumPy's with a second record, which is as it should be."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(harmless, plain)
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _numbers() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+_SHOUTED = _beside("model/DATA.PKL", _evil(), "model/other.pkl", pickle.dumps({}))
+_UNNAMED = _beside("stats", _objects(), "more.npy", _numbers())
+
 FILES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "torch-in-capitals": ({"models/model.pt": _SHOUTED}, REFUSES, "system"),
+    "old-torch-behind-a-call": ({"models/model.pth": _BEHIND_A_CALL}, REFUSES, "system"),
+    "pickle-before-the-damage": ({"models/model.pkl": pickle.dumps({}) + _evil(0)[:-1] + b"x"}, REFUSES, "system"),
+    "array-of-objects-unnamed": ({"models/stats.npz": _UNNAMED}, REFUSES, "system"),
     "torch": ({"models/model.pt": _torch(_evil())}, REFUSES, "system"),
     "torch-by-another-name": ({"docs/notes.txt": _torch(_evil())}, REFUSES, "system"),
     "old-torch": ({"models/model.pth": _evil(2)}, REFUSES, "system"),

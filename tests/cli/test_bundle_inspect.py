@@ -137,6 +137,17 @@ def test_a_model_of_the_hubs_cache_is_read_through_its_links(heart: Path, tmp_pa
     assert json.loads(bundle("inspect", cache, "--json").stdout)["verdict"] == "refuses"
 
 
+def test_a_bundle_does_not_hide_behind_a_cache(heart: Path) -> None:
+    """Folders as the hub's cache has them, beside a bundle's own files, are read with these and not for them."""
+    (heart / "configs" / "train.json").write_text('{"run": "$exec(1)"}')
+    (heart / "refs").mkdir()
+    (heart / "refs" / "main").write_text("0a1b2c")
+    (heart / "snapshots" / "0a1b2c").mkdir(parents=True)
+    (heart / "snapshots" / "0a1b2c" / "LICENSE").write_text("x")
+    found = json.loads(bundle("inspect", heart, "--json").stdout)
+    assert found["verdict"] == "refuses", found
+
+
 def test_nothing_there_is_one_line(tmp_path: Path) -> None:
     """A path that leads nowhere."""
     run = bundle("inspect", tmp_path / "nowhere.zip")

@@ -7,8 +7,9 @@ from pathlib import PurePosixPath
 
 from volseg.bundle.audit.configs import SUFFIXES, audit_config
 from volseg.bundle.audit.finding import Finding, Weight
+from volseg.bundle.audit.logging_conf import SUFFIXES as LOGGING_SUFFIXES
 from volseg.bundle.audit.logging_conf import audit_logging, is_logging_conf
-from volseg.bundle.audit.numpy_files import audit_npy
+from volseg.bundle.audit.numpy_files import ARRAY_MARK, audit_npy
 from volseg.bundle.audit.onnx_files import audit_onnx
 from volseg.bundle.audit.pickles import audit_pickle
 from volseg.bundle.audit.torch_files import audit_zip
@@ -19,12 +20,26 @@ _SCRIPTS = {
     ".py", ".pyw", ".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".js", ".ipynb", ".pl", ".rb", ".r", ".lua", ".m",
     ".cu", ".cpp", ".c", ".html", ".htm", ".svg", ".xhtml", ".service", ".desktop", ".toml", ".mk",
 }  # fmt: skip
-_SCRIPT_NAMES = {"makefile", "dockerfile", "setup.cfg", "conftest.py"}
+_SCRIPT_NAMES = {"makefile", "dockerfile", "conftest.py"}
 _PROGRAMS = {
     ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".exe", ".msi", ".jar", ".class", ".whl", ".egg", ".a", ".o",
     ".lib", ".com", ".scr", ".lnk", ".app", ".bin.sh", ".pyz", ".wasm",
 }  # fmt: skip
-_SEALED = {".h5", ".hdf5", ".keras", ".pb", ".engine", ".plan", ".trt", ".mar", ".nemo", ".tflite", ".mlmodel", ".gguf"}
+_SEALED = {
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".pb",
+    ".engine",
+    ".plan",
+    ".trt",
+    ".mar",
+    ".nemo",
+    ".tflite",
+    ".mlmodel",
+    ".gguf",
+    ".ort",
+}
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".dill", ".p", ".pck", ".ts", ".pt2", ".sav"}
 _IMAGES = {".nii.gz", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".nii", ".nrrd", ".mha", ".tif", ".tiff", ".pdf"}
 _MACHINE_CODE = {
@@ -53,9 +68,11 @@ def audit_file(path: str, files: BundleFiles) -> Iterator[Finding]:
             yield from audit_onnx(path, stream, size, dict(files.sizes))
         elif suffix in SUFFIXES:
             yield from audit_config(path, read_whole(files, path), files.sizes)
+        elif suffix in LOGGING_SUFFIXES:
+            yield from audit_logging(path, read_whole(files, path))
         elif front.startswith(b"PK\x03\x04"):
             yield from audit_zip(path, stream)
-        elif front.startswith(b"\x93NUMPY"):
+        elif front.startswith(ARRAY_MARK):
             yield from audit_npy(path, stream)
         elif (front[:1] == b"\x80" and front[1:2] in b"\2\3\4\5") or suffix in _PICKLES:
             yield from audit_pickle(path, stream)
@@ -63,8 +80,6 @@ def audit_file(path: str, files: BundleFiles) -> Iterator[Finding]:
             yield program
         elif size <= 2**16 and is_logging_conf(path, whole := read_whole(files, path)):
             yield from audit_logging(path, whole)
-        elif suffix in (".conf", ".ini", ".cfg"):
-            yield Finding(path, "logging", Weight.REFUSE, f"{size} bytes", "a configuration too large to be judged")
 
 
 def _program(path: str, suffix: str, front: bytes) -> Finding | None:
@@ -95,4 +110,8 @@ def _program(path: str, suffix: str, front: bytes) -> Finding | None:
 
 def _suffix(path: str) -> str:
     lower = path.lower()
-    return ".nii.gz" if lower.endswith(".nii.gz") else PurePosixPath(lower).suffix
+    if lower.endswith(".nii.gz"):
+        return ".nii.gz"
+    # MONAI reads a file called `.json` as one
+    stem, dot, end = PurePosixPath(lower).name.rpartition(".")
+    return dot + end if stem or dot + end in SUFFIXES else ""

@@ -10,7 +10,10 @@ from volseg.bundle.audit.finding import Finding, Weight
 from volseg.errors import BundleError
 
 _SECTIONS = ("handler", "formatter", "logger")
-_EVALUATED = ("class", "args", "kwargs")
+# Python 3.12 and later evaluate a formatter's defaults as well
+_EVALUATED = ("class", "args", "kwargs", "defaults")
+SUFFIXES = (".conf", ".ini", ".cfg")
+_LARGEST = 64 * 1024
 _QUIET_HANDLERS = {"StreamHandler", "NullHandler", "logging.StreamHandler", "logging.NullHandler"}
 _FILE_HANDLERS = {"FileHandler", "RotatingFileHandler", "TimedRotatingFileHandler", "WatchedFileHandler"}
 _STREAMS = {"sys.stdout", "sys.stderr"}
@@ -19,7 +22,7 @@ _DOOR = "logging.config.fileConfig, called by python -m monai.bundle"
 
 def is_logging_conf(path: str, raw: bytes) -> bool:
     """Whether a file is read by ``fileConfig`` by its name or its content."""
-    return path.lower().endswith((".conf", ".ini", ".cfg")) or b"[handler" in raw or b"[formatter" in raw
+    return path.lower().endswith(SUFFIXES) or b"[handler" in raw or b"[formatter" in raw
 
 
 def audit_logging(file: str, raw: bytes) -> Iterator[Finding]:
@@ -28,6 +31,8 @@ def audit_logging(file: str, raw: bytes) -> Iterator[Finding]:
     Raises:
         BundleError: if it cannot be read.
     """
+    if len(raw) > _LARGEST:
+        raise BundleError("a configuration too large to be judged", where=file)
     try:
         text = raw.decode("utf-8")
         parser = configparser.RawConfigParser()
@@ -54,7 +59,7 @@ def _judge(key: str, value: str, kind: str) -> tuple[Weight, str, bool]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Weight.REFUSE, "is evaluated by Python and cannot be judged", False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in _STREAMS:
+        if isinstance(node, ast.Attribute) and f"{getattr(node.value, 'id', '')}.{node.attr}" in _STREAMS:
             continue
         if isinstance(node, ast.Name) and node.id == "sys":
             continue

@@ -12,6 +12,7 @@ from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.pickles import audit_pickle
 from volseg.errors import BundleError
 
+ARRAY_MARK = b"\x93NUMPY"
 _LONGEST = 64 * 1024
 # the types that are bytes and nothing else: numbers, fixed texts, times, raw bytes
 _PLAIN = re.compile(r"[|<>=]?[?bBhHiIlLqQefdgFDGSUVmMuc][0-9]*(\[[0-9a-z]+\])?")
@@ -24,7 +25,7 @@ def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
         BundleError: if its header cannot be read.
     """
     front = stream.read(8)
-    if front[:6] != b"\x93NUMPY" or len(front) < 8:
+    if front[:6] != ARRAY_MARK or len(front) < 8:
         raise BundleError("no array of NumPy's", where=file)
     width = "<H" if front[6] == 1 else "<L"
     raw = stream.read(struct.calcsize(width))

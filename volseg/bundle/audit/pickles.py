@@ -95,18 +95,15 @@ def pickle_names(stream: BinaryIO) -> PickleNames:
         except (
             Exception
         ) as error:  # pickletools raises whatever its readers meet: ValueError, UnicodeError, IndexError …
-            if pickles and not isinstance(error, _Hidden) and not old_torch:
-                break  # what follows the first pickle need not be one
+            # behind the first pickle as well: a loader that goes on meets what stands in front of the damage
             told = str(error) if isinstance(error, _Hidden) else "damaged or cut short"
             return PickleNames(tuple(names | machine.names), told)
         names |= machine.names
         old_torch = old_torch or (not pickles and machine.result == _OLD_TORCH)
         pickles += 1
-        if not (more := stream.read(1)):
+        if not stream.read(1):
             break
         stream.seek(-1, 1)
-        if not old_torch and more not in b"\x80(]}cN":
-            break
     else:
         if not old_torch:
             return PickleNames(tuple(names), f"more than {_SEVERAL} pickles, one behind the other")

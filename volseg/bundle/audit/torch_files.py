@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from volseg.bundle.audit.finding import Finding, Weight
-from volseg.bundle.audit.numpy_files import audit_npy
+from volseg.bundle.audit.numpy_files import ARRAY_MARK, audit_npy
 from volseg.bundle.audit.pickles import audit_pickle
 from volseg.bundle.storage.archive import ZipFiles
 from volseg.bundle.storage.files import told
@@ -29,15 +29,16 @@ def audit_zip(file: str, stream: BinaryIO) -> Iterator[Finding]:
         return
     names = list(inner.sizes)
     folder = f"{inner.name}/" if inner.name and inner.name not in names else ""
-    pickles = [name for name in names if name.endswith(".pkl")]
-    arrays = [name for name in names if name.endswith(".npy")]
-    code = [name for name in names if name.startswith("code/") or "/code/" in name]
-    exported = [name for name in names if _is_exported(name)]
+    # torch finds a record whatever the case of its name, NumPy an array by its first bytes
+    pickles = [name for name in names if name.lower().endswith(".pkl")]
+    arrays = [name for name in names if name.lower().endswith(".npy") or _is_array(inner, name)]
+    code = [name for name in names if name.lower().startswith("code/") or "/code/" in name.lower()]
+    exported = [name for name in names if _is_exported(name.lower())]
     if not (pickles or arrays or code or exported):
         yield Finding(file, "archive", Weight.REFUSE, ", ".join(names[:20]), "an archive within the bundle")
         return
-    if code or "constants.pkl" in names:
-        shown = ", ".join(folder + name for name in code if name.endswith(".py")) or "TorchScript"
+    if code or any(name.lower().endswith("constants.pkl") for name in names):
+        shown = ", ".join(folder + name for name in code if name.lower().endswith(".py")) or "TorchScript"
         yield Finding(
             file, "torchscript", Weight.RUNS, shown, "TorchScript is a program, and can write files", door=_SCRIPT_DOOR
         )
@@ -58,6 +59,11 @@ def audit_zip(file: str, stream: BinaryIO) -> Iterator[Finding]:
     for name in arrays:
         with inner.open(name) as member:
             yield from audit_npy(f"{file}/{name}", member)
+
+
+def _is_array(inner: ZipFiles, name: str) -> bool:
+    with inner.open(name) as member:
+        return member.read(len(ARRAY_MARK)) == ARRAY_MARK
 
 
 def _is_exported(name: str) -> bool:

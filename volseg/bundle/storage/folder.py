@@ -16,6 +16,8 @@ from volseg.errors import BundleError
 
 #: what file managers, version control and interpreters leave behind
 _LEFTOVERS = ("__pycache__",)
+#: everything that the hub's cache keeps of a model
+_CACHE = {"blobs", "refs", "snapshots", ".no_exist"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _walk(
 def _snapshot(path: Path) -> Path:
     """The folder with the files: ``path``, or what the main reference of a cached model points at."""
     snapshots = path / "snapshots"
-    if not (snapshots.is_dir() and (path / "refs").is_dir()):
+    # beside a bundle's own files, folders of these names would hide them
+    if not {"snapshots", "refs"} <= {entry.name for entry in path.iterdir()} <= _CACHE or not snapshots.is_dir():
         return path
     reference = path / "refs" / "main"
     if reference.is_file() and not reference.is_symlink():
