@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.configs import audit_config
 from volseg.bundle.audit.expressions import judge_expression
 from volseg.bundle.audit.logging_conf import audit_logging
@@ -78,7 +79,7 @@ def test_a_spoilt_zip_is_read_or_refused(changes: list[tuple[int, int]]) -> None
         for path in files.sizes:
             _only_refusals(lambda path=path: _read(files, path))
     file.seek(0)
-    _only_refusals(lambda: list(audit_zip("heart.zip", file)))
+    _only_refusals(lambda: list(audit_zip("heart.zip", file, Budget())))
 
 
 @given(st.binary(max_size=400))
@@ -114,7 +115,7 @@ def test_any_config_is_judged_or_refused(data: Any, key: str, text: str) -> None
     for sign in ("", "$", "%", "@"):
         raw = json.dumps({"a": data, key: sign + text}).encode()
         for name in ("x.json", "x.yaml"):
-            found = _only_refusals(lambda raw=raw, name=name: list(audit_config(name, raw, {})))
+            found = _only_refusals(lambda raw=raw, name=name: list(audit_config(name, raw, {}, Budget())))
             assert found is None or all("\n" not in f"{f.text}{f.why}{f.place}" for f in found)
 
 
@@ -132,12 +133,12 @@ def test_any_text_as_a_name_an_expression_or_a_path(text: str) -> None:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_as_weights(data: bytes) -> None:
     """Noise as a pickle, a safetensors file, an ONNX file, a YAML file or a logging file: findings or one line."""
-    pickle_names(io.BytesIO(b"\x80\x04" + data))
+    pickle_names(io.BytesIO(b"\x80\x04" + data), Budget())
     _only_refusals(lambda: read_safetensors_header(io.BytesIO(data), len(data), "x"))
     head = len(data).to_bytes(8, "little") + data
     _only_refusals(lambda: read_safetensors_header(io.BytesIO(head), len(head), "x"))
-    _only_refusals(lambda: list(audit_onnx("x.onnx", io.BytesIO(data), len(data), {})))
-    _only_refusals(lambda: list(audit_config("x.yaml", data, {})))
+    _only_refusals(lambda: list(audit_onnx("x.onnx", io.BytesIO(data), len(data), {}, Budget())))
+    _only_refusals(lambda: list(audit_config("x.yaml", data, {}, Budget())))
     _only_refusals(lambda: list(audit_logging("x.conf", b"[handler_x]\n" + data)))
 
 

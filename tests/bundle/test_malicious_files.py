@@ -137,7 +137,7 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "builtins": ({"models/model.pt": _torch(pickle.dumps(_Calls(eval, "1"), 2))}, REFUSES, "builtins.eval"),
     "attributes": ({"models/model.pt": _torch(pickle.dumps(_Calls(getattr, 1, "real")))}, REFUSES, "getattr"),
     "cut-short": ({"models/model.pt": _torch(_evil()[:-9])}, REFUSES, "cut short"),
-    "endless": ({"models/model.pt": _torch(b"\x80\x02" + b"N0" * 300_000 + b"N.")}, REFUSES, "instructions"),
+    "endless": ({"models/model.pt": _torch(b"\x80\x02" + b"N0" * 1_100_000 + b"N.")}, REFUSES, "more than can be"),
     "own-classes": ({"models/model.pt": _torch(b"\x80\x02cmodels.net\nNet\n)R.")}, RUNS, "models.net.Net"),
     "lying-table": ({"models/model.pt": _lying_zip()}, REFUSES, "another name"),
     "array-of-objects": ({"models/stats.npy": _objects()}, REFUSES, "system"),
@@ -239,6 +239,7 @@ def test_torch_writes_what_is_known_as_plain_tensors(tmp_path: Path) -> None:
     """Weights that torch itself saved, in today's format and the one before, are data; whole modules are code."""
     import torch
 
+    from volseg.bundle.audit.budget import Budget
     from volseg.bundle.audit.pickles import audit_pickle
     from volseg.bundle.audit.torch_files import audit_zip
 
@@ -247,9 +248,9 @@ def test_torch_writes_what_is_known_as_plain_tensors(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     torch.save(network, tmp_path / "whole.pt")
     with (tmp_path / "new.pt").open("rb") as new, (tmp_path / "old.pt").open("rb") as old:
-        for finding in (*audit_zip("new.pt", new), *audit_pickle("old.pt", old)):
+        for finding in (*audit_zip("new.pt", new, Budget()), *audit_pickle("old.pt", old, Budget())):
             assert (finding.weight.value, finding.why) == ("data", "a pickle of plain tensors")
     with (tmp_path / "whole.pt").open("rb") as whole:
-        found = list(audit_zip("whole.pt", whole))
+        found = list(audit_zip("whole.pt", whole, Budget()))
     assert {f.weight.value for f in found} == {"runs"}
     assert "torch.nn.modules.conv.Conv3d" in {f.text for f in found}

@@ -10,7 +10,7 @@ from volseg.bundle.audit.yaml_places import read_yaml_places
 from volseg.bundle.storage.files import BundleFiles, read_whole
 from volseg.bundle.storage.json_text import read_json
 from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, manifest_of
-from volseg.bundle.storage.safetensors_header import read_safetensors_header
+from volseg.bundle.storage.safetensors_header import SafetensorsHeader, read_safetensors_header
 from volseg.errors import VolsegError, printable
 from volseg.recipe.layers import Layer
 from volseg.recipe.model import Recipe
@@ -21,6 +21,7 @@ _LICENCES = ("LICENSE", "docs/data_license.txt")
 _RESULTS = ("eval_metrics", "metrics", "results", "model-index")
 _LONGEST = 600
 _MOST = 64
+_MOST_TENSORS = 20_000
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,24 @@ def _card(files: BundleFiles, notes: list[str]) -> Mapping[str, Any]:
 
 
 def _weights(files: BundleFiles, notes: list[str]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
+    tensors = 0
     for path, size in files.sizes.items():
+        if len(found) == _MOST or tensors > _MOST_TENSORS:
+            break
         if path.endswith(".safetensors"):
-
-            def header(path: str = path, size: int = size) -> str:
-                with files.open(path) as file:
-                    header = read_safetensors_header(file, size, path)
-                return f"{len(header.tensors)} tensors, {header.parameters} numbers"
-
-            found[printable(path)] = _text(_tried(header, notes)) or "unreadable"
+            header = _tried(lambda path=path, size=size: _header(files, path, size), notes)
+            tensors += len(header.tensors) if header else 0
+            told = f"{len(header.tensors)} tensors, {header.parameters} numbers" if header else "unreadable"
+            found[printable(path)] = _text(told)
         elif path.endswith((".pt", ".pth", ".ts", ".onnx", ".pt2", ".ckpt", ".bin")):
             found[printable(path)] = f"{size} bytes"
     return found
+
+
+def _header(files: BundleFiles, path: str, size: int) -> SafetensorsHeader:
+    with files.open(path) as file:
+        return read_safetensors_header(file, size, path)
 
 
 def _labels(metadata: Mapping[str, Any], recipe: Recipe | None) -> dict[str, str]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from volseg.bundle.audit.configs import SUFFIXES
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Finding, Verdict, Weight, verdict_of
 from volseg.bundle.storage.files import BundleFiles
-from volseg.bundle.storage.limits import LIMITS
 from volseg.errors import VolsegError
-
-_MOST = 5000
 
 
 @dataclass(frozen=True)
@@ -46,22 +43,17 @@ def audit(files: BundleFiles) -> Audit:
         Finding(p.name or files.where, "entry", Weight.REFUSE, p.name, f"{'this entry' if p.name else 'it'} {p.what}")
         for p in files.problems
     ]
-    texts = 0
+    budget = Budget()
     unreadable = {problem.name.rstrip("/") for problem in files.problems}
-    for path, size in files.sizes.items():
+    for path in files.sizes:
         if any(name == path or name.endswith(f"/{path}") for name in unreadable):
             continue
-        if path.lower().endswith(SUFFIXES):
-            texts += size
-        if texts > LIMITS.texts or len(found) > _MOST:
-            found.append(
-                Finding(path, "unreadable", Weight.REFUSE, "", "more than can be judged: the rest was not read")
-            )
-            break
         try:
-            found += audit_file(path, files)
+            found += audit_file(path, files, budget)
         except VolsegError as error:
             found.append(Finding(path, "unreadable", Weight.REFUSE, error.what, "cannot be judged"))
+            if budget.spent:
+                break
         except OSError as error:
             why = f"cannot be read ({error.strerror or error})"
             found.append(Finding(path, "unreadable", Weight.REFUSE, "", why))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.expressions import judge_expression
 from volseg.bundle.audit.finding import MONAI_DOOR, Finding, Weight
 from volseg.bundle.audit.python_names import Judged, judge_name
@@ -17,6 +18,8 @@ from volseg.bundle.storage.json_text import Placed, read_json, walk
 from volseg.bundle.storage.names import name_problem
 
 SUFFIXES = (".json", ".yaml", ".yml")
+#: steps that a value takes
+_JSON_VALUE, _YAML_VALUE = 5, 30
 _MACRO_PATH = re.compile(r"(.*?\.(?:json|yaml|yml))(?:::(.*))?$", re.IGNORECASE | re.DOTALL)
 _QUIET = {"_disabled_": "even to decide whether a component is left out", "_desc_": "although it is a description"}
 #: what keeps a file from running its own code, in so many words: a 0, a text or a reference may be anything
@@ -29,21 +32,24 @@ _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+", re.ASCII)
 _FILES = {"json", "yaml", "yml", "txt", "md", "csv", "tsv", "pt", "pth", "ts", "onnx", "nii", "gz", "npy", "npz", "png"}
 
 
-def audit_config(file: str, raw: bytes, there: Mapping[str, int]) -> Iterator[Finding]:
+def audit_config(file: str, raw: bytes, there: Mapping[str, int], budget: Budget) -> Iterator[Finding]:
     """Findings in a JSON or YAML file.
 
     Args:
         file: its path in the bundle.
         raw: its bytes.
         there: the files of the bundle, which macros may name.
+        budget: the work that may be done.
 
     Raises:
-        BundleError: if it cannot be read.
+        BundleError: if it cannot be read, or that is too much work.
     """
-    data = read_json(raw, file) if file.lower().endswith(".json") else read_yaml_places(raw, file)
+    is_json = file.lower().endswith(".json")
+    data = read_json(raw, file) if is_json else read_yaml_places(raw, file)
     text = raw.decode("utf-8-sig")
     breaks = [found.start() for found in re.finditer("\n", text)]
     for path, value in walk(data):
+        budget.spend(_JSON_VALUE if is_json else _YAML_VALUE)
         # MONAI takes `#` and `::` in a key for a step inwards, and a `+` in front for "add to what is there"
         steps = [part for key in path for part in re.split("::|#", str(key).removeprefix("+"))]
         for kind, words, judged in _judge(steps, value, data, file, there):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.configs import SUFFIXES, audit_config
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.logging_conf import SUFFIXES as LOGGING_SUFFIXES
@@ -16,6 +17,8 @@ from volseg.bundle.audit.torch_files import audit_zip
 from volseg.bundle.storage.files import BundleFiles, read_whole
 from volseg.bundle.storage.safetensors_header import read_safetensors_header
 
+#: steps that a finding takes, or a tensor, and bytes of text that are read in one
+_FINDING, _TENSOR, _BYTES = 100, 10, 128
 _SCRIPTS = {
     ".py", ".pyw", ".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".js", ".ipynb", ".pl", ".rb", ".r", ".lua", ".m",
     ".cu", ".cpp", ".c", ".html", ".htm", ".svg", ".xhtml", ".service", ".desktop", ".toml", ".mk",
@@ -52,30 +55,42 @@ _ARCHIVES = {
 }  # fmt: skip
 
 
-def audit_file(path: str, files: BundleFiles) -> Iterator[Finding]:
+def audit_file(path: str, files: BundleFiles, budget: Budget) -> Iterator[Finding]:
     """Findings in one file of a bundle.
 
+    Args:
+        path: the file.
+        files: all files of the bundle.
+        budget: the work that may be done, which is counted.
+
     Raises:
-        BundleError: if it is of a kind that must be read and cannot be.
+        BundleError: if it is of a kind that must be read and cannot be, or that is too much work.
     """
+    for finding in _findings(path, files, budget):
+        budget.spend(_FINDING)
+        yield finding
+
+
+def _findings(path: str, files: BundleFiles, budget: Budget) -> Iterator[Finding]:
     suffix, size = _suffix(path), files.sizes[path]
     with files.open(path) as stream:
         front = stream.read(512)
         stream.seek(0)
         if suffix == ".safetensors":
-            read_safetensors_header(stream, size, path)
+            header = read_safetensors_header(stream, size, path)
+            budget.spend(_TENSOR * len(header.tensors) + header.length // _BYTES)
         elif suffix == ".onnx":
-            yield from audit_onnx(path, stream, size, dict(files.sizes))
+            yield from audit_onnx(path, stream, size, dict(files.sizes), budget)
         elif suffix in SUFFIXES:
-            yield from audit_config(path, read_whole(files, path), files.sizes)
+            yield from audit_config(path, read_whole(files, path), files.sizes, budget)
         elif suffix in LOGGING_SUFFIXES:
             yield from audit_logging(path, read_whole(files, path))
         elif front.startswith(b"PK\x03\x04"):
-            yield from audit_zip(path, stream)
+            yield from audit_zip(path, stream, budget)
         elif front.startswith(ARRAY_MARK):
-            yield from audit_npy(path, stream)
+            yield from audit_npy(path, stream, budget)
         elif (front[:1] == b"\x80" and front[1:2] in b"\2\3\4\5") or suffix in _PICKLES:
-            yield from audit_pickle(path, stream)
+            yield from audit_pickle(path, stream, budget)
         elif program := _program(path, suffix, front):
             yield program
         elif size <= 2**16 and is_logging_conf(path, whole := read_whole(files, path)):

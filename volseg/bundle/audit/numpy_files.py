@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.pickles import audit_pickle
 from volseg.errors import BundleError
@@ -18,7 +19,7 @@ _LONGEST = 64 * 1024
 _PLAIN = re.compile(r"[|<>=]?[?bBhHiIlLqQefdgFDGSUVmMuc][0-9]*(\[[0-9a-z]+\])?")
 
 
-def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
+def audit_npy(file: str, stream: BinaryIO, budget: Budget) -> Iterator[Finding]:
     """Findings in an array's file: none where it holds numbers.
 
     Raises:
@@ -32,6 +33,7 @@ def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
     if len(raw) < struct.calcsize(width):
         raise BundleError("an array that is cut short", where=file)
     (length,) = struct.unpack(width, raw)
+    budget.spend(length)
     header = stream.read(min(length, _LONGEST + 1))
     if length > _LONGEST or len(header) < length:
         raise BundleError(f"an array with a header of {length} bytes", where=file)
@@ -50,7 +52,7 @@ def audit_npy(file: str, stream: BinaryIO) -> Iterator[Finding]:
         "an array of objects, which is a pickle",
         door="numpy.load(allow_pickle=True)",
     )
-    yield from audit_pickle(file, stream)
+    yield from audit_pickle(file, stream, budget)
 
 
 def _is_plain(descr: object) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.storage.names import name_problem
 from volseg.errors import BundleError
 
 _DOOR = "onnxruntime.InferenceSession, onnx.load"
-_MOST = 400_000
 _DEEPEST = 24
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_TEXT = 4096
@@ -34,18 +34,18 @@ _OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 @dataclass
 class _Found:
+    budget: Budget
     locations: dict[str, None] = field(default_factory=dict)
     domains: dict[str, None] = field(default_factory=dict)
-    count: int = 0
 
 
-def audit_onnx(file: str, stream: BinaryIO, size: int, there: dict[str, int]) -> Iterator[Finding]:
+def audit_onnx(file: str, stream: BinaryIO, size: int, there: dict[str, int], budget: Budget) -> Iterator[Finding]:
     """Findings in an ONNX file; the numbers in it are skipped, not read.
 
     Raises:
         BundleError: if it cannot be followed.
     """
-    found = _Found()
+    found = _Found(budget)
     _walk(stream, 0, size, "model", found, 0, file)
     folder = file.rpartition("/")[0]
     for location in found.locations:
@@ -65,9 +65,7 @@ def _walk(stream: BinaryIO, at: int, end: int, message: str, found: _Found, dept
         raise BundleError(f"an ONNX file nested more than {_DEEPEST} deep", where=file)
     entry: dict[str, str] = {}
     while at < end:
-        found.count += 1
-        if found.count > _MOST:
-            raise BundleError(f"an ONNX file of more than {_MOST} parts", where=file)
+        found.budget.spend(1)
         stream.seek(at)
         tag, used = _varint(stream, file)
         at += used

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.python_names import judge_name
+from volseg.errors import BundleError
 
-_MOST = 400_000
 _SEVERAL = 8
 #: bytes in one argument; weights keep their numbers outside of the pickle
 _LARGEST = 16 << 20
@@ -56,10 +57,10 @@ class PickleNames:
     hidden: str | None = None
 
 
-def audit_pickle(file: str, stream: BinaryIO, *, inside: str = "") -> Iterator[Finding]:
+def audit_pickle(file: str, stream: BinaryIO, budget: Budget, *, inside: str = "") -> Iterator[Finding]:
     """Findings in a pickle: one that calls nothing but a tensor's parts is data."""
     place = f"{file}/{inside}" if inside else file
-    found = pickle_names(stream)
+    found = pickle_names(stream, budget)
     for name in found.names:
         if name in TENSOR_NAMES:
             continue
@@ -78,20 +79,24 @@ def audit_pickle(file: str, stream: BinaryIO, *, inside: str = "") -> Iterator[F
         )
 
 
-def pickle_names(stream: BinaryIO) -> PickleNames:
-    """The names in the pickles at the front of ``stream``, read as opcodes."""
+def pickle_names(stream: BinaryIO, budget: Budget) -> PickleNames:
+    """The names in the pickles of ``stream``, read as opcodes.
+
+    Raises:
+        BundleError: if that is too much work.
+    """
     names: dict[str, None] = {}
     opcodes = _Bounded(stream)
-    seen = pickles = 0
+    pickles = 0
     old_torch = False
     while pickles < (_OLD_TORCH_PICKLES if old_torch else _SEVERAL):
         machine = _Machine()
         try:
             for opcode, argument, _ in pickletools.genops(opcodes):  # type: ignore[arg-type]  # these two methods are all it asks for
                 machine.step(opcode, argument)
-                seen += 1
-                if seen > _MOST:
-                    return PickleNames(tuple(names | machine.names), f"more than {_MOST} instructions")
+                budget.spend(1)
+        except BundleError:
+            raise
         except (
             Exception
         ) as error:  # pickletools raises whatever its readers meet: ValueError, UnicodeError, IndexError …

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.finding import Finding, Weight
 from volseg.bundle.audit.numpy_files import ARRAY_MARK, audit_npy
 from volseg.bundle.audit.pickles import audit_pickle
@@ -13,10 +14,12 @@ from volseg.bundle.storage.files import told
 
 _SCRIPT_DOOR = "torch.jit.load"
 _EXPORT_DOOR = "torch.export.load"
+#: steps that an entry takes, and bytes that are unpacked in one
+_ENTRY, _UNPACKED = 10, 2048
 _LIBRARIES = (".so", ".dll", ".dylib", ".cubin", ".ptx", ".o", ".cpp")
 
 
-def audit_zip(file: str, stream: BinaryIO) -> Iterator[Finding]:
+def audit_zip(file: str, stream: BinaryIO, budget: Budget) -> Iterator[Finding]:
     """Findings in a zip within a bundle: weights of torch's, arrays of NumPy's, or an archive that hides things.
 
     Raises:
@@ -28,6 +31,7 @@ def audit_zip(file: str, stream: BinaryIO) -> Iterator[Finding]:
     if inner.problems:
         return
     names = list(inner.sizes)
+    budget.spend(_ENTRY * len(names))
     folder = f"{inner.name}/" if inner.name and inner.name not in names else ""
     # torch finds a record whatever the case of its name, NumPy an array by its first bytes
     pickles = [name for name in names if name.lower().endswith(".pkl")]
@@ -50,20 +54,21 @@ def audit_zip(file: str, stream: BinaryIO) -> Iterator[Finding]:
             yield Finding(
                 file, "program", Weight.REFUSE, name, "machine code, which nobody can judge", door=_EXPORT_DOOR
             )
+    for name in (*pickles, *arrays):
+        budget.spend(inner.sizes[name] // _UNPACKED)
     for name in pickles:
         with inner.open(name) as member:
-            for finding in audit_pickle(file, member, inside=folder + name):
+            for finding in audit_pickle(file, member, budget, inside=folder + name):
                 # TorchScript's own pickles name the classes of its own code
                 if not (code and finding.text.startswith("__torch__.")):
                     yield finding
     for name in arrays:
         with inner.open(name) as member:
-            yield from audit_npy(f"{file}/{name}", member)
+            yield from audit_npy(f"{file}/{name}", member, budget)
 
 
 def _is_array(inner: ZipFiles, name: str) -> bool:
-    with inner.open(name) as member:
-        return member.read(len(ARRAY_MARK)) == ARRAY_MARK
+    return inner.front(name, len(ARRAY_MARK)) == ARRAY_MARK
 
 
 def _is_exported(name: str) -> bool:

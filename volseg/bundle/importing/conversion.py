@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Weight
 from volseg.bundle.storage.files import BundleFiles
@@ -61,7 +62,7 @@ def require_plain_tensors(files: BundleFiles, path: str) -> None:
     Raises:
         BundleError: naming what.
     """
-    for finding in audit_file(path, files):
+    for finding in audit_file(path, files, Budget()):
         if finding.weight is not Weight.DATA:
             text = finding.text if len(finding.text) <= 200 else f"{finding.text[:200]}…"
             raise BundleError(

@@ -100,6 +100,14 @@ class ZipFiles:
         spool.seek(0)
         return spool
 
+    def front(self, path: str, size: int) -> bytes:
+        """The first bytes of a file, without unpacking all of it."""
+        entry = self._entries[path]
+        if entry.method == STORED or kind_problem(entry):
+            with self.open(path) as file:
+                return file.read(size)
+        return next(self._inflated(entry), b"")[:size]
+
     def _inflated(self, entry: Entry) -> Iterator[bytes]:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         packed, given, crc = 0, 0, 0
@@ -154,13 +162,16 @@ class _Window(io.RawIOBase):
 
 
 def _bombs(entries: Iterable[Entry]) -> Iterator[Problem]:
-    total = 0
+    total = inflated = 0
     for entry in entries:
         total += entry.size
+        inflated += entry.size if entry.method != STORED else 0
         if entry.size > MIB and entry.size > LIMITS.ratio * entry.packed:
             yield Problem(entry.name, f"unpacks {entry.packed} bytes to {entry.size}: a bomb")
     if total > LIMITS.total:
         yield Problem("", f"unpacks to {total} bytes; {LIMITS.total} are allowed")
+    elif inflated > LIMITS.inflated:
+        yield Problem("", f"inflates to {inflated} bytes; {LIMITS.inflated} are allowed")
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ class Limits:
     table: int = 4 * MIB
     #: bytes of everything, unpacked
     total: int = 16 * GIB
+    #: bytes of everything that was packed smaller: it is unpacked into the system's temporary folder
+    inflated: int = 4 * GIB
     #: unpacked bytes for each packed one, where that is more than a mebibyte
     ratio: int = 200
     #: bytes of one JSON, YAML or text file
     text: int = 4 * MIB
-    #: bytes of all of them
-    texts: int = 32 * MIB
 
 
 LIMITS = Limits()

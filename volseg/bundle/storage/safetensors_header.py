@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from volseg.errors import BundleError
 
-LARGEST = 8 * 2**20
+LARGEST = 2 * 2**20
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from volseg import __version__
+from volseg.bundle.audit.budget import Budget
 from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Weight
 from volseg.bundle.load import Bundle, load_bundle
@@ -133,10 +134,11 @@ def _hold_rendered(files: BundleFiles, bundle: Bundle, manifest: Manifest) -> No
             raise BundleError(f"{name} is missing, which the recipe renders{written}", where=files.where)
         if files.sizes[name] != len(data) or read_whole(files, name, GIB) != data:
             raise BundleError(f"{name} is not what the recipe renders{written}", where=files.where)
+    budget = Budget()
     for name in sorted(set(files.sizes) - set(rendered) - own):
         if not name.startswith("docs/"):
             raise BundleError(f"{name} is nothing that the recipe renders", where=files.where)
-        for finding in audit_file(name, files):
+        for finding in audit_file(name, files, budget):
             if finding.weight is not Weight.DATA:
                 raise BundleError(f"{name} is no document: {finding.why}", where=files.where)
 
@@ -145,7 +147,7 @@ def _hold_state(files: BundleFiles, weights: Mapping[str, Tensor]) -> None:
     """The weights for MONAI are the same; they are read only if they are nothing but tensors."""
     if STATE not in files.sizes:
         raise BundleError(f"{STATE} is missing", where=files.where)
-    for finding in audit_file(STATE, files):
+    for finding in audit_file(STATE, files, Budget()):
         if finding.weight is not Weight.DATA:
             raise BundleError(f"{STATE} would call {finding.text}: {finding.why}", where=files.where)
     state = parse_state_dict(read_whole(files, STATE, GIB), f"{files.where}: {STATE}")
