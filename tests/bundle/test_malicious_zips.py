@@ -8,12 +8,15 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from volseg.bundle.packing import pack_bundle
+from volseg.bundle.storage.files import open_bundle
+from volseg.bundle.storage.limits import LIMITS
 from volseg.bundle.storage.manifest import MANIFEST
 
 Files = dict[str, bytes]
@@ -129,6 +132,9 @@ ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "backslash": (_named("heart\\..\\evil.txt"), "backslash"),
     "empty-part": (_named("heart//evil.txt"), "empty part"),
     "windows-device": (_named("heart/CON.txt"), "device"),
+    "windows-console": (_named("heart/CONOUT$"), "device"),
+    "windows-device-and-space": (_named("heart/nul .txt"), "device"),
+    "windows-short-name": (_named("heart/CONFIG~1/logging.conf"), "for short"),
     "trailing-dot": (_named("heart/LICENSE."), "dot or a space"),
     "stream": (_named("heart/a.txt:evil"), "':'"),
     "newline": (_named("heart/a\nb.txt"), "control character"),
@@ -236,6 +242,18 @@ def test_inspect_refuses_what_is_odd_about_a_zip(make_bundle: Callable[..., Path
 
 def _told(found: Any) -> list[str]:
     return [found] if isinstance(found, str) else [f["why"] for f in found["findings"] if f["weight"] == "refuse"]
+
+
+def test_what_inflates_is_counted_together(
+    as_files: Callable[..., Files], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many entries, none of them a bomb, do not fill the temporary folder; the same bytes as they are may be more."""
+    monkeypatch.setattr("volseg.bundle.storage.archive.LIMITS", replace(LIMITS, inflated=1000))
+    for method, refused in ((zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_STORED, False)):
+        path = tmp_path / "heart.zip"
+        path.write_bytes(_zip(as_files(), method=method))
+        with open_bundle(path) as files:
+            assert any("inflates to" in problem.what for problem in files.problems) is refused
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from volseg.bundle.check import check_bundle, monai_findings
 from volseg.bundle.packing import pack_bundle
-from volseg.bundle.rendering.build import SAFETENSORS, STATE, build_bundle
+from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, build_bundle
 from volseg.recipe import Recipe, load_recipe
 
 _COMMITTED = sorted(folder for folder in (Path(__file__).parents[2] / "bundles").iterdir() if folder.is_dir())
@@ -118,6 +118,24 @@ def test_unpickles_nothing(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, bundle)
     torch.save({"head.weight": shutil.rmtree}, bundle / STATE)
     assert any(line.startswith(f"{STATE}: is no file of weights") for line in check_bundle(bundle))
+
+
+def test_a_strangers_bundle_is_bounded(trained: Path, tmp_path: Path) -> None:
+    """What asks for all memory, or is nested without end, is a finding and no end of the program."""
+    bundle = tmp_path / "tiny"
+    shutil.copytree(trained, bundle)
+    recipe = bundle / "configs" / "recipe.yaml"
+    channels = load_recipe(recipe).to_dict()["network"]["channels"]
+    text = recipe.read_text()
+    asked = text.replace(
+        f"[{', '.join(map(str, channels))}]", f"[{channels[0]}, {', '.join(['65536'] * (len(channels) - 1))}]"
+    )
+    assert asked != text
+    recipe.write_text(asked)
+    assert any("not of this network" in line for line in check_bundle(bundle))
+    recipe.write_text(text)
+    (bundle / RESULTS).write_bytes(b"[" * 100_000)
+    assert any(line.startswith(f"{RESULTS}: nested more than") for line in check_bundle(bundle))
 
 
 def test_no_bundle(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_strict() -> None:
     assert torch.equal(network[0].weight, before)
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.complex64, torch.int64, torch.bool])
+def test_numbers_of_another_kind(kind: torch.dtype) -> None:
+    """Where a network computes with floats, only floats are weights, and only those that can be looked at."""
+    network = _network()
+    weights = {**network.state_dict(), "0.bias": torch.zeros(2).to(kind)}
+    with pytest.raises(BundleError, match=r"0\.bias is of the type"):
+        load_into(network, weights, "w")
+    network.load_state_dict({**network.state_dict(), "0.bias": torch.ones(2)})
+    load_into(network, {**network.state_dict(), "0.bias": torch.zeros(2, dtype=torch.bfloat16)}, "w")
+    assert torch.equal(network.state_dict()["0.bias"], torch.zeros(2))
+
+
 def test_round_trip() -> None:
     """Safetensors bytes give the same tensors back."""
     weights = _network().state_dict()

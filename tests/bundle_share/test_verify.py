@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from volseg.bundle.load import load_bundle
@@ -19,7 +20,9 @@ from volseg.bundle.rendering.build import SAFETENSORS, STATE, build_bundle
 from volseg.bundle.state_dict import as_state_dict
 from volseg.bundle.storage.files import open_bundle
 from volseg.bundle.storage.manifest import MANIFEST, make_manifest
-from volseg.bundle.verifying.golden import golden_to_pack
+from volseg.bundle.verifying.golden import golden_to_pack, judge_golden
+from volseg.bundle.verifying.golden_files import GoldenFiles
+from volseg.bundle.verifying.held import hold_weights
 from volseg.bundle.verifying.signing import sign_bundle
 from volseg.bundle.verifying.verify import verify_bundle
 from volseg.bundle.weights import as_safetensors
@@ -228,6 +231,50 @@ def test_a_recipe_that_asks_for_all_memory(built: Path, tmp_path: Path) -> None:
     for place in (path, tmp_path / "cells"):
         with pytest.raises(BundleError, match="not of this network"):
             load_bundle(place)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"kind": "monai_unet", "channels": [65536, 65536], "strides": [[2, 2]], "kernel_size": [63, 63],
+         "up_kernel_size": [63, 63]},
+        {"kind": "monai_basic_unet", "features": [65536] * 6},
+        {"kind": "monai_dyn_unet", "kernel_size": [[63, 63]] * 3, "strides": [[1, 1], [2, 2], [2, 2]],
+         "upsample_kernel_size": [[2, 2]] * 2, "filters": [65536] * 3},
+        {"kind": "monai_seg_res_net", "init_filters": 32768},
+    ],
+    ids=lambda network: network["kind"],
+)  # fmt: skip
+def test_a_network_of_monais_that_asks_for_all_memory(network: dict[str, Any], recipe: Recipe) -> None:
+    """It is held against the weights as those of volseg are: before it has any memory."""
+    asked = Recipe.from_dict({**recipe.to_dict(), "network": network})
+    with pytest.raises(BundleError, match="not of this network"):
+        hold_weights(asked, {"head.weight": torch.zeros(1)}, "cells")
+
+
+def test_members_of_terabytes(built: Path, tmp_path: Path) -> None:
+    """Weights of any number of members are counted before they are read."""
+    bundle = tmp_path / "cells"
+    shutil.copytree(built, bundle)
+    (bundle / MANIFEST).unlink()
+    for number in (1, 2):
+        with (bundle / "models" / f"member_{number}.safetensors").open("wb") as file:
+            file.truncate(2**29)
+    with pytest.raises(BundleError, match="more than 1024 MiB of weights"):
+        load_bundle(bundle)
+    (bundle / "models" / "member_2.safetensors").unlink()
+    with pytest.raises(BundleError, match="more than is read of such a file"):
+        load_bundle(bundle)
+
+
+def test_an_acceptance_case_of_gigabytes(built: Path, tmp_path: Path) -> None:
+    """Its images are counted together, before one of them is read."""
+    bundle = tmp_path / "cells"
+    shutil.copytree(built, bundle)
+    with (bundle / "golden" / "image.nii").open("ab") as file:
+        file.truncate(2**24)
+    with open_bundle(bundle) as files, pytest.raises(BundleError, match="has more than 16 MiB"):
+        judge_golden(load_bundle(built), files, GoldenFiles(("golden/image.nii",)))
 
 
 def test_packing_adds_what_is_missing(built: Path, tmp_path: Path) -> None:

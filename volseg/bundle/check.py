@@ -6,7 +6,6 @@ checks then run over that rendering.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -23,13 +22,13 @@ from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, render
 from volseg.bundle.rendering.metadata import metadata_problems
 from volseg.bundle.state_dict import parse_state_dict
+from volseg.bundle.storage.compared import differing
 from volseg.bundle.storage.files import BundleFiles, open_bundle, read_whole, told
 from volseg.bundle.storage.json_text import read_json
-from volseg.bundle.storage.limits import GIB
 from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, check_files
 from volseg.bundle.verifying.golden_files import GoldenFiles
-from volseg.bundle.weights import load_into, most_bytes, parse_safetensors, precision_of
-from volseg.engine import compose
+from volseg.bundle.verifying.held import hold_weights
+from volseg.bundle.weights import most_bytes, parse_safetensors, precision_of
 from volseg.errors import BundleError, VolsegError
 from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
@@ -110,17 +109,13 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
     if missing:
         return None, missing
     most, precision = most_bytes(recipe), precision_of(recipe)
-    found = [
-        f"{name}: {files.sizes[name] / 2**20:.1f} MiB, more than {most // 2**20}"
-        for name in (SAFETENSORS, STATE)
-        if files.sizes[name] > most
-    ]
+    found = []
     try:
-        weights = parse_safetensors(read_whole(files, SAFETENSORS, GIB), SAFETENSORS)
-        load_into(compose.build(compose.network_part(recipe)), weights, SAFETENSORS)
-        state = parse_state_dict(read_whole(files, STATE, GIB), STATE)
+        weights = parse_safetensors(read_whole(files, SAFETENSORS, most), SAFETENSORS)
+        hold_weights(recipe, weights, SAFETENSORS)
+        state = parse_state_dict(read_whole(files, STATE, most), STATE)
     except VolsegError as error:
-        return None, [*found, str(error)]
+        return None, [str(error)]
     if set(state) != set(weights) or not all(_same(state[name], value) for name, value in weights.items()):
         found.append(f"{STATE}: not the weights in {SAFETENSORS}; build the bundle anew")
     full = [name for name, value in weights.items() if value.dtype.is_floating_point and value.dtype != precision]
@@ -135,8 +130,8 @@ def _further(files: BundleFiles, recipe: Recipe) -> dict[str, Any]:
     """The members of an ensemble and the trust score, as :func:`volseg.bundle.rendering.build.render` takes them."""
     members = []
     for name in member_names(files.sizes):
-        members.append(parse_safetensors(read_whole(files, name, GIB), name))
-        load_into(compose.build(compose.network_part(recipe)), members[-1], name)
+        members.append(parse_safetensors(read_whole(files, name, most_bytes(recipe)), name))
+        hold_weights(recipe, members[-1], name)
     trust = Trust.from_bytes(read_whole(files, TRUST), TRUST) if TRUST in files.sizes else None
     return {"members": members, "trust": trust}
 
@@ -149,23 +144,19 @@ def _differences(
     results: Any = None
     if RESULTS in files.sizes:
         try:
-            results = json.loads(read_whole(files, RESULTS))
-        except ValueError:
-            found.append(f"{RESULTS}: not valid JSON")
+            results = read_json(read_whole(files, RESULTS), RESULTS)
+        except VolsegError as error:
+            found.append(str(error))
     golden = GoldenFiles.among(files.sizes)
     if weights is not None and golden is None:
         found.append("golden: there is no acceptance case; build the bundle anew")
     try:
         rendered = render(recipe, weights=weights, results=results, **further)
-    except (VolsegError, KeyError, TypeError) as error:
+    except (VolsegError, KeyError, TypeError, ValueError, AttributeError) as error:
         return [*found, f"cannot be rendered: {error}"]
-    for name, data in rendered.items():
-        if name in (STATE, MANIFEST):
-            continue  # its tensors were compared; the manifest is held against the files that are here
-        if name not in files.sizes:
-            found.append(f"{name}: missing")
-        elif files.sizes[name] != len(data) or read_whole(files, name, GIB) != data:
-            found.append(f"{name}: not what the recipe renders; build the bundle anew")
+    # the tensors of the one were compared; the other is held against the files that are here
+    for name, missing in differing(files, rendered, but=(STATE, MANIFEST)):
+        found.append(f"{name}: {'missing' if missing else 'not what the recipe renders; build the bundle anew'}")
     ours = ("configs/overlays/", "models/")
     stale = [name for name in files.sizes if name.startswith(ours) and name not in rendered]
     return found + [f"{name}: no recipe renders it" for name in stale]

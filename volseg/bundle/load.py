@@ -17,7 +17,7 @@ from volseg.bundle.rendering.parts import turns_part, windows_part
 from volseg.bundle.storage.files import open_bundle, read_whole
 from volseg.bundle.storage.limits import GIB
 from volseg.bundle.verifying.held import edited, held_files, hold_weights
-from volseg.bundle.weights import load_into, parse_safetensors
+from volseg.bundle.weights import load_into, most_bytes, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError, UsageError
 from volseg.geometry import Grid
@@ -208,10 +208,13 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             raise BundleError(f"has no {_WEIGHTS}", where=where, mend="train the bundle, or name one that is trained")
         at = f"{where}: {_RECIPE}"
         data = read_yaml(read_whole(files, _RECIPE, LARGEST), at)
-        raw = read_whole(files, _WEIGHTS, GIB)
-        further = {member: read_whole(files, member, GIB) for member in member_names(files.sizes)}
-        score = read_whole(files, TRUST) if TRUST in files.sizes else None
         recipe = Recipe.from_layers([Layer(at, data)])
+        most, members_there = most_bytes(recipe), member_names(files.sizes)
+        if sum(files.sizes[path] for path in (_WEIGHTS, *members_there)) > GIB:
+            raise BundleError(f"more than {GIB >> 20} MiB of weights", where=where)
+        raw = read_whole(files, _WEIGHTS, most)
+        further = {member: read_whole(files, member, most) for member in members_there}
+        score = read_whole(files, TRUST) if TRUST in files.sizes else None
         notes = edited(files, rendered_configs(recipe, len(further)))
     weights = parse_safetensors(raw, f"{where}: {_WEIGHTS}")
     members = tuple(parse_safetensors(data, f"{where}: {member}") for member, data in further.items())

@@ -20,6 +20,7 @@ from volseg.recipe.foreign import ForeignNetwork
 
 #: how weights of a network from elsewhere are stored, which may be as large as bundles are read
 _FOREIGN = torch.float32
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 #: the largest file of weights a bundle may hold
 LARGEST = 10 * 2**20
 
@@ -68,6 +69,9 @@ def require_fit(network: nn.Module, weights: Mapping[str, Tensor], where: object
                 f"these weights are not of this network: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}",
                 where=where,
             )
+        kinds = _FLOATS if own[name].dtype.is_floating_point else {own[name].dtype}
+        if value.dtype not in kinds:
+            raise BundleError(f"the weight {name} is of the type {value.dtype}, which no network here has", where=where)
         if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
             raise BundleError(f"the weight {name} holds NaN or infinity", where=where)
 

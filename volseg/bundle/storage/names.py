@@ -8,7 +8,8 @@ import unicodedata
 from volseg.bundle.storage.limits import LIMITS
 
 _PLAIN = re.compile(r"[A-Za-z0-9 ._+=,@()\[\]{}!#$%&'~^-]+", re.ASCII)
-_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$) *(?:\..*)?", re.IGNORECASE)
+_SHORT = re.compile(r"[^.]{1,6}~[0-9]+(?:\.[^.]{0,3})?")
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -51,6 +52,8 @@ def _part_problem(part: str) -> str | None:
         return "has a part that ends in a dot or a space, which Windows drops"
     if _RESERVED.fullmatch(part):
         return "is a device's name on Windows"
+    if _SHORT.fullmatch(part):
+        return "is what Windows calls another file for short"
     if _PLAIN.fullmatch(part):
         return None
     return next((problem for letter in part if (problem := _letter_problem(letter))), None) or (

@@ -136,8 +136,11 @@ def judge_golden(bundle: Bundle, files: BundleFiles, golden: GoldenFiles, *, dev
             f"the acceptance case has {len(golden.images)} images, the recipe {recipe.in_channels} channels",
             where=where,
         )
+    paths = (*golden.images, golden.mask)
+    if sum(files.sizes[path] for path in paths) > _LARGEST:
+        raise BundleError(f"its small acceptance case has more than {_LARGEST // MIB} MiB", where=where)
     with TemporaryDirectory(prefix="volseg-golden-") as folder:
-        for path in (*golden.images, golden.mask):
+        for path in paths:
             place = Path(folder, path)
             place.parent.mkdir(exist_ok=True)
             place.write_bytes(read_whole(files, path, _LARGEST))

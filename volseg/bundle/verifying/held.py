@@ -13,14 +13,14 @@ from torch import Tensor
 
 from volseg import __version__
 from volseg.bundle.storage.archive import ZipFiles
-from volseg.bundle.storage.files import BundleFiles, read_whole
+from volseg.bundle.storage.compared import differing
+from volseg.bundle.storage.files import BundleFiles
 from volseg.bundle.storage.manifest import MANIFEST, RECIPE, Manifest, check_files, manifest_of
 from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.weights import require_fit
 from volseg.engine import compose
 from volseg.errors import BundleError
 from volseg.recipe import Recipe
-from volseg.recipe.network import FCNNetwork, UNetNetwork
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def hold_weights(recipe: Recipe, weights: Mapping[str, Tensor], where: object) -
     Raises:
         BundleError: if they do not fit it.
     """
-    # a network of MONAI's may look at numbers while it is made, and those without memory have none
-    own = isinstance(recipe.network, UNetNetwork | FCNNetwork)
-    with torch.device("meta" if own else "cpu"):
+    with torch.device("meta"):
         network = compose.build(compose.network_part(recipe))
     require_fit(network, weights, where)
 
@@ -95,12 +93,7 @@ def hold_weights(recipe: Recipe, weights: Mapping[str, Tensor], where: object) -
 def edited(files: HeldFiles, rendered: Mapping[str, bytes]) -> tuple[str, ...]:
     """Which configurations say something else than the recipe, in a line for people who expect them to be followed."""
     stranger = files.files  # what is not followed need not be as it was packed
-    other = [
-        name
-        for name, data in rendered.items()
-        if name in stranger.sizes
-        and (stranger.sizes[name] != len(data) or read_whole(stranger, name, len(data)) != data)
-    ]
+    other = [name for name, missing in differing(stranger, rendered) if not missing]
     if not other:
         return ()
     by = files.manifest.versions.get("volseg", __version__) if files.manifest else __version__

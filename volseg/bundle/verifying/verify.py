@@ -6,13 +6,11 @@ difference ends it. Nothing that the bundle brings is executed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from volseg import __version__
 from volseg.bundle.audit.budget import Budget
@@ -22,14 +20,15 @@ from volseg.bundle.load import Bundle, load_bundle
 from volseg.bundle.packing import check_archive
 from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, render
 from volseg.bundle.state_dict import parse_state_dict
+from volseg.bundle.storage.compared import differing
 from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, read_whole
 from volseg.bundle.storage.folder import FolderFiles
 from volseg.bundle.storage.json_text import read_json
-from volseg.bundle.storage.limits import GIB
 from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_files
 from volseg.bundle.storage.private_copy import private_copy
 from volseg.bundle.verifying.golden import GoldenOutcome, judge_golden
 from volseg.bundle.verifying.signing import check_signature, signature_path
+from volseg.bundle.weights import most_bytes
 from volseg.errors import BundleError, VolsegError
 
 
@@ -103,7 +102,7 @@ def _verified(
         check_signature(Path(files.where), manifest, Path(signature or signature_path(where)), identity)
     bundle = load_bundle(files.where)
     _hold_rendered(files, bundle, manifest)
-    _hold_state(files, bundle.weights)
+    _hold_state(files, bundle)
     if manifest.golden is None:
         raise BundleError(
             "has no acceptance case", where=files.where, mend="`volseg bundle pack` and `volseg bundle build` make one"
@@ -127,13 +126,9 @@ def _hold_rendered(files: BundleFiles, bundle: Bundle, manifest: Manifest) -> No
     written = f" (volseg {by} wrote it, this is {__version__})" if by != __version__ else ""
     golden = manifest.golden
     own = {MANIFEST, STATE, *((*golden.images, golden.mask) if golden else ())}
-    for name, data in rendered.items():
-        if name in own:
-            continue
-        if name not in files.sizes:
-            raise BundleError(f"{name} is missing, which the recipe renders{written}", where=files.where)
-        if files.sizes[name] != len(data) or read_whole(files, name, GIB) != data:
-            raise BundleError(f"{name} is not what the recipe renders{written}", where=files.where)
+    for name, missing in differing(files, rendered, but=own):
+        what = "is missing, which" if missing else "is not what"
+        raise BundleError(f"{name} {what} the recipe renders{written}", where=files.where)
     budget = Budget()
     for name in sorted(set(files.sizes) - set(rendered) - own):
         if not name.startswith("docs/"):
@@ -143,14 +138,15 @@ def _hold_rendered(files: BundleFiles, bundle: Bundle, manifest: Manifest) -> No
                 raise BundleError(f"{name} is no document: {finding.why}", where=files.where)
 
 
-def _hold_state(files: BundleFiles, weights: Mapping[str, Tensor]) -> None:
+def _hold_state(files: BundleFiles, bundle: Bundle) -> None:
     """The weights for MONAI are the same; they are read only if they are nothing but tensors."""
     if STATE not in files.sizes:
         raise BundleError(f"{STATE} is missing", where=files.where)
     for finding in audit_file(STATE, files, Budget()):
         if finding.weight is not Weight.DATA:
             raise BundleError(f"{STATE} would call {finding.text}: {finding.why}", where=files.where)
-    state = parse_state_dict(read_whole(files, STATE, GIB), f"{files.where}: {STATE}")
+    weights = bundle.weights
+    state = parse_state_dict(read_whole(files, STATE, most_bytes(bundle.recipe)), f"{files.where}: {STATE}")
     same = set(state) == set(weights) and all(
         state[name].dtype == value.dtype and torch.equal(state[name], value) for name, value in weights.items()
     )
