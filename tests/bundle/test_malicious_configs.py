@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.hostile import ALIAS_BOMB
+
 REFUSES, RUNS = "refuses", "runs listed code"
 CANARY = "CANARY"  # replaced by a path that must not come to be
 TOUCH = "touch CANARY"
@@ -97,9 +99,7 @@ BUNDLES: dict[str, tuple[dict[str, Any], str, str]] = {
     "latin-1": ({"configs/train.json": b'{"x": "\xff"}'}, REFUSES, "not UTF-8"),
     "deep-yaml": ({"configs/train.yaml": "[" * 500 + "]" * 500}, REFUSES, "nested"),
     "alias-bomb": (
-        {"configs/train.yaml": "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
-            f"{n}: &{n} [{','.join('*' + p for _ in range(9))}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True)
-        )},
+        {"configs/train.yaml": ALIAS_BOMB},
         REFUSES,
         "aliases",
     ),

@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,49 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.hostile import OLD_TORCH, OLD_TORCH_BY_CALL, Calls, array_of_objects, pickled_command, torch_archive, zip_of
+
 REFUSES, RUNS, DATA = "refuses", "runs listed code", "data only"
 
 
-class _Calls:
-    """Pickles to a call of ``name`` with ``arguments``, as ``object.__reduce__`` lets anything do."""
-
-    def __init__(self, call: Callable[..., object], *arguments: object) -> None:
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return self.call, self.arguments
-
-
 def _evil(protocol: int = 2) -> bytes:
-    import os
-
-    return pickle.dumps(_Calls(os.system, "touch canary"), protocol)
-
-
-def _torch(pickled: bytes, **more: bytes) -> bytes:
-    """The layout of a file of torch's, around a pickle."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("model/data.pkl", pickled)
-        archive.writestr("model/version", "3\n")
-        for name, content in more.items():
-            archive.writestr(f"model/{name.replace('__', '/')}", content)
-    return buffer.getvalue()
+    return pickled_command("touch canary", protocol)
 
 
 def _objects() -> bytes:
-    import os
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.array([_Calls(os.system, "touch canary")], dtype=object), allow_pickle=True)
-    return buffer.getvalue()
-
-
-def _npz() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("arr_0.npy", _objects())
-    return buffer.getvalue()
+    return array_of_objects("touch canary")
 
 
 def _safetensors(header: Any, size: int = 24) -> bytes:
@@ -80,7 +47,7 @@ def _onnx(location: str) -> bytes:
 
 def _lying_zip() -> bytes:
     """A file of torch's whose table names another pickle than the record in front of it does."""
-    good = bytearray(_torch(pickle.dumps({})))
+    good = bytearray(torch_archive(pickle.dumps({})))
     at = good.index(b"model/data.pkl")
     good[at : at + 14] = b"model/atad.pkl"
     return bytes(good)
@@ -91,20 +58,8 @@ _BY_MEMO = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x0ct
 _BY_EXTENSION = b"\x80\x02\x82\x01)R."
 _PUT_TOGETHER = b"\x80\x04N\x8c\x06system\x93."
 #: torch's old format: its number is what is loaded, although another stands last; the fourth pickle is the network
-_OLD = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+_OLD = OLD_TORCH.to_bytes(10, "little")
 _BEHIND_A_POP = b"\x80\x02\x8a\x0a" + _OLD + b"K\x050." + b"M\xe9\x03." + pickle.dumps({}, 2) + _evil(2)
-
-#: the same number, made by a call that pickles of plain values may hold; torch goes on to the fourth all the same
-_BEHIND_A_CALL = b"cbuiltins\nint\n(S'%d'\ntR.I1001\n.(d." % 0x1950A86A20F9469CFC6C + _evil(0)
-
-
-def _beside(name: str, content: bytes, harmless: str, plain: bytes) -> bytes:
-    """An archive of torch's or NumPy's with a second record, which is as it should be."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(harmless, plain)
-        archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def _numbers() -> bytes:
@@ -113,16 +68,16 @@ def _numbers() -> bytes:
     return buffer.getvalue()
 
 
-_SHOUTED = _beside("model/DATA.PKL", _evil(), "model/other.pkl", pickle.dumps({}))
-_UNNAMED = _beside("stats", _objects(), "more.npy", _numbers())
+_SHOUTED = zip_of({"model/DATA.PKL": _evil(), "model/other.pkl": pickle.dumps({})})
+_UNNAMED = zip_of({"stats": _objects(), "more.npy": _numbers()})
 
 FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "torch-in-capitals": ({"models/model.pt": _SHOUTED}, REFUSES, "system"),
-    "old-torch-behind-a-call": ({"models/model.pth": _BEHIND_A_CALL}, REFUSES, "system"),
+    "old-torch-behind-a-call": ({"models/model.pth": OLD_TORCH_BY_CALL + _evil(0)}, REFUSES, "system"),
     "pickle-before-the-damage": ({"models/model.pkl": pickle.dumps({}) + _evil(0)[:-1] + b"x"}, REFUSES, "system"),
     "array-of-objects-unnamed": ({"models/stats.npz": _UNNAMED}, REFUSES, "system"),
-    "torch": ({"models/model.pt": _torch(_evil())}, REFUSES, "system"),
-    "torch-by-another-name": ({"docs/notes.txt": _torch(_evil())}, REFUSES, "system"),
+    "torch": ({"models/model.pt": torch_archive(_evil())}, REFUSES, "system"),
+    "torch-by-another-name": ({"docs/notes.txt": torch_archive(_evil())}, REFUSES, "system"),
     "old-torch": ({"models/model.pth": _evil(2)}, REFUSES, "system"),
     "old-torch-behind-a-pop": ({"models/model.pth": _BEHIND_A_POP}, REFUSES, "system"),
     "a-pickle-too-many": ({"models/model.pkl": pickle.dumps({}, 2) * 8 + _evil(2)}, REFUSES, "one behind the other"),
@@ -131,14 +86,14 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "protocol-5": ({"models/model.ckpt": _evil(5)}, REFUSES, "system"),
     "pickle-in-a-licence": ({"LICENSE": _evil(4)}, REFUSES, "system"),
     "second-pickle": ({"models/model.pt": pickle.dumps({}) + _evil()}, REFUSES, "system"),
-    "by-memo": ({"models/model.pt": _torch(_BY_MEMO)}, REFUSES, "posix.system"),
-    "by-extension": ({"models/model.pt": _torch(_BY_EXTENSION)}, REFUSES, "registry"),
-    "put-together": ({"models/model.pt": _torch(_PUT_TOGETHER)}, REFUSES, "while it is loaded"),
-    "builtins": ({"models/model.pt": _torch(pickle.dumps(_Calls(eval, "1"), 2))}, REFUSES, "builtins.eval"),
-    "attributes": ({"models/model.pt": _torch(pickle.dumps(_Calls(getattr, 1, "real")))}, REFUSES, "getattr"),
-    "cut-short": ({"models/model.pt": _torch(_evil()[:-9])}, REFUSES, "cut short"),
-    "endless": ({"models/model.pt": _torch(b"\x80\x02" + b"N0" * 1_100_000 + b"N.")}, REFUSES, "more than can be"),
-    "own-classes": ({"models/model.pt": _torch(b"\x80\x02cmodels.net\nNet\n)R.")}, RUNS, "models.net.Net"),
+    "by-memo": ({"models/model.pt": torch_archive(_BY_MEMO)}, REFUSES, "posix.system"),
+    "by-extension": ({"models/model.pt": torch_archive(_BY_EXTENSION)}, REFUSES, "registry"),
+    "put-together": ({"models/model.pt": torch_archive(_PUT_TOGETHER)}, REFUSES, "while it is loaded"),
+    "builtins": ({"models/model.pt": torch_archive(pickle.dumps(Calls(eval, "1"), 2))}, REFUSES, "builtins.eval"),
+    "attributes": ({"models/model.pt": torch_archive(pickle.dumps(Calls(getattr, 1, "real")))}, REFUSES, "getattr"),
+    "cut-short": ({"models/model.pt": torch_archive(_evil()[:-9])}, REFUSES, "cut short"),
+    "endless": ({"models/model.pt": torch_archive(b"\x80\x02" + b"N0" * 2**21)}, REFUSES, "more than can be"),
+    "own-classes": ({"models/model.pt": torch_archive(b"\x80\x02cmodels.net\nNet\n)R.")}, RUNS, "models.net.Net"),
     "lying-table": ({"models/model.pt": _lying_zip()}, REFUSES, "another name"),
     "array-of-objects": ({"models/stats.npy": _objects()}, REFUSES, "system"),
     "array-of-hidden-objects": (
@@ -146,12 +101,12 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
         REFUSES,
         "system",
     ),
-    "arrays-of-objects": ({"models/stats.npz": _npz()}, REFUSES, "system"),
-    "torchscript": ({"models/model.ts": _torch(pickle.dumps({}), code__torch__py=b"1")}, RUNS, "TorchScript"),
-    "torchscript-as-weights": ({"models/model.pt": _torch(pickle.dumps({}), code__net__py=b"")}, RUNS, "TorchScript"),
-    "exported": ({"models/model.pt2": _torch(pickle.dumps({}), archive_format=b"pt2")}, RUNS, "exported"),
+    "arrays-of-objects": ({"models/stats.npz": zip_of({"arr_0.npy": _objects()})}, REFUSES, "system"),
+    "torchscript": ({"models/model.ts": torch_archive(pickle.dumps({}), code__torch__py=b"1")}, RUNS, "TorchScript"),
+    "torchscript-weights": ({"models/model.pt": torch_archive(pickle.dumps({}), code__net__py=b"")}, RUNS, "Script"),
+    "exported": ({"models/model.pt2": torch_archive(pickle.dumps({}), archive_format=b"pt2")}, RUNS, "exported"),
     "exported-machine-code": (
-        {"models/model.pt2": _torch(pickle.dumps({}), **{"data__aotinductor__m.so": b"\x7fELF"})},
+        {"models/model.pt2": torch_archive(pickle.dumps({}), **{"data__aotinductor__m.so": b"\x7fELF"})},
         REFUSES,
         "machine code",
     ),
@@ -185,7 +140,7 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "windows-program": ({"models/data.csv": b"MZ\x90\x00" + bytes(64)}, REFUSES, "machine code"),
     "bytecode": ({"scripts/net.pyc": b"\xa7\r\r\n" + bytes(12)}, REFUSES, "compiled"),
     "extension": ({"scripts/net.so": b"x"}, REFUSES, "compiled"),
-    "archive": ({"models/more.zip": _torch(b"")[:0] + b"PK\x05\x06" + bytes(18)}, REFUSES, "archive within"),
+    "archive": ({"models/more.zip": torch_archive(b"")[:0] + b"PK\x05\x06" + bytes(18)}, REFUSES, "archive within"),
     "archive-of-scripts": ({"models/more.dat": b"\x1f\x8b\x08" + bytes(30)}, REFUSES, "gzip"),
     "tar": ({"models/more.tar": bytes(257) + b"ustar\x0000" + bytes(248)}, REFUSES, "tar"),
     "keras": ({"models/model.h5": b"\x89HDF\r\n\x1a\n"}, REFUSES, "not read here"),

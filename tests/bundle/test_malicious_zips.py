@@ -14,51 +14,21 @@ from typing import Any
 
 import pytest
 
+from tests.hostile import (
+    Files,
+    with_a_name_twice,
+    with_bomb,
+    with_link,
+    with_many,
+    with_mode,
+    with_name,
+    with_shared_bytes,
+    zip_of,
+)
 from volseg.bundle.packing import pack_bundle
 from volseg.bundle.storage.files import open_bundle
 from volseg.bundle.storage.limits import LIMITS
 from volseg.bundle.storage.manifest import MANIFEST
-
-Files = dict[str, bytes]
-
-
-def _zip(files: Files, *, more: list[tuple[zipfile.ZipInfo, bytes]] | None = None, method: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-        for info, content in more or []:
-            archive.writestr(info, content)
-    return buffer.getvalue()
-
-
-def _named(name: str) -> Callable[[Files], bytes]:
-    def make(files: Files) -> bytes:
-        stand_in = "heart/" + "x" * (len(name.encode()) - 6) if len(name.encode()) > 6 else "x" * len(name.encode())
-        return _zip({**files, stand_in: b"evil"}).replace(stand_in.encode(), name.encode())
-
-    return make
-
-
-def _utf8(name: str) -> Callable[[Files], bytes]:
-    return lambda files: _zip({**files, name: b"evil"})
-
-
-def _mode(mode: int, content: bytes = b"/etc/passwd") -> Callable[[Files], bytes]:
-    def make(files: Files) -> bytes:
-        info = zipfile.ZipInfo("heart/more")
-        info.create_system, info.external_attr = 3, mode << 16
-        return _zip(files, more=[(info, content)])
-
-    return make
-
-
-def _twice(files: Files) -> bytes:
-    return _zip({**files, "heart/LICENSF": b"another"}).replace(b"LICENSF", b"LICENSE")
-
-
-def _bomb(files: Files) -> bytes:
-    return _zip({**files, "heart/zeros.txt": bytes(40_000_000)}, method=zipfile.ZIP_DEFLATED)
 
 
 def _patched(
@@ -67,7 +37,7 @@ def _patched(
     """Change a field of the first (or last) record that starts with ``mark``."""
 
     def make(files: Files) -> bytes:
-        data = bytearray(_zip(files))
+        data = bytearray(zip_of(files))
         offset = (data.rfind(mark) if last else data.find(mark)) + at
         (value,) = struct.unpack_from(form, data, offset)
         struct.pack_into(form, data, offset, change(value))
@@ -93,75 +63,63 @@ def _second_name(files: Files) -> bytes:
     other = b"../../evil.txt"
     body = b"\1" + struct.pack("<L", zlib.crc32(b"heart/more.txt")) + other
     info.extra = struct.pack("<HH", 0x7075, len(body)) + body
-    return _zip(files, more=[(info, b"evil")])
-
-
-def _overlapping(files: Files) -> bytes:
-    """Two entries that share one file's bytes: how the densest bombs are made."""
-    data = bytearray(_zip({**files, "heart/x": b"evil"}))
-    central = [i for i in range(len(data)) if data[i : i + 4] == b"PK\1\2"]
-    struct.pack_into("<L", data, central[-1] + 42, struct.unpack_from("<L", data, central[-2] + 42)[0])
-    return bytes(data)
+    return zip_of(files, more=[(info, b"evil")])
 
 
 def _damaged(files: Files) -> bytes:
-    data = bytearray(_zip(files, method=zipfile.ZIP_DEFLATED))
+    data = bytearray(zip_of(files, method=zipfile.ZIP_DEFLATED))
     data[data.find(b"PK\1\2") - 20] ^= 0x55
     return bytes(data)
 
 
-def _many(files: Files) -> bytes:
-    return _zip({**files, **{f"heart/{i}.txt": b"" for i in range(10_001)}})
-
-
 def _manifest(change: Callable[[bytes], bytes]) -> Callable[[Files], bytes]:
-    return lambda files: _zip({**files, f"heart/{MANIFEST}": change(files[f"heart/{MANIFEST}"])})
+    return lambda files: zip_of({**files, f"heart/{MANIFEST}": change(files[f"heart/{MANIFEST}"])})
 
 
 def _comment(files: Files) -> bytes:
-    buffer = io.BytesIO(_zip(files))
+    buffer = io.BytesIO(zip_of(files))
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b"PK\5\6" + bytes(18)
     return buffer.getvalue()
 
 
 ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
-    "parent": (_named("heart/../../evil.txt"), "leads out"),
-    "absolute": (_named("/tmp/evil.txt"), "absolute"),
-    "drive": (_named("C:/evil.txt"), "drive letter"),
-    "backslash": (_named("heart\\..\\evil.txt"), "backslash"),
-    "empty-part": (_named("heart//evil.txt"), "empty part"),
-    "windows-device": (_named("heart/CON.txt"), "device"),
-    "windows-console": (_named("heart/CONOUT$"), "device"),
-    "windows-device-and-space": (_named("heart/nul .txt"), "device"),
-    "windows-short-name": (_named("heart/CONFIG~1/logging.conf"), "for short"),
-    "trailing-dot": (_named("heart/LICENSE."), "dot or a space"),
-    "stream": (_named("heart/a.txt:evil"), "':'"),
-    "newline": (_named("heart/a\nb.txt"), "control character"),
-    "nothing": (_named("heart/a\0b.txt"), "control character"),
-    "bidirectional": (_utf8("heart/gnp\u202eyp.md"), "direction of text"),
-    "look-alike": (_utf8("heart/\u0441onfigs/train.json"), "CYRILLIC"),
-    "full-width": (_utf8("heart/LICEN\uff33E"), "pass for another"),
-    "combining": (_utf8("heart/u\u0308ber.md"), "pass for another"),
-    "zero-width": (_utf8("heart/LICENSE\u200b"), "control character"),
-    "deep": (_utf8("heart/" + "d/" * 40 + "x"), "folders deep"),
-    "long": (_utf8("heart/" + "x" * 400), "longer than"),
-    "case": (_utf8("heart/Configs/metadata.json"), "on some systems"),
-    "case-of-a-file": (_utf8("heart/license"), "on some systems"),
-    "file-and-folder": (_utf8("heart/LICENSE/x.txt"), "which is a file"),
-    "twice": (_twice, "stands twice"),
-    "link": (_mode(stat.S_IFLNK | 0o777), "symbolic link"),
-    "device": (_mode(stat.S_IFBLK | 0o666, b""), "special file"),
-    "pipe": (_mode(stat.S_IFIFO | 0o666, b""), "special file"),
-    "folder-with-content": (_mode(stat.S_IFDIR | 0o777), "at the same time"),
-    "bomb": (_bomb, "a bomb"),
-    "overlapping": (_overlapping, "another"),
-    "in-front": (lambda files: b"#!/bin/sh\n" + _zip(files), "not where"),
-    "behind": (lambda files: _zip(files) + b"evil", "after the end"),
+    "parent": (with_name("heart/../../evil.txt"), "leads out"),
+    "absolute": (with_name("/tmp/evil.txt"), "absolute"),
+    "drive": (with_name("C:/evil.txt"), "drive letter"),
+    "backslash": (with_name("heart\\..\\evil.txt"), "backslash"),
+    "empty-part": (with_name("heart//evil.txt"), "empty part"),
+    "windows-device": (with_name("heart/CON.txt"), "device"),
+    "windows-console": (with_name("heart/CONOUT$"), "device"),
+    "windows-device-and-space": (with_name("heart/nul .txt"), "device"),
+    "windows-short-name": (with_name("heart/CONFIG~1/logging.conf"), "for short"),
+    "trailing-dot": (with_name("heart/LICENSE."), "dot or a space"),
+    "stream": (with_name("heart/a.txt:evil"), "':'"),
+    "newline": (with_name("heart/a\nb.txt"), "control character"),
+    "nothing": (with_name("heart/a\0b.txt"), "control character"),
+    "bidirectional": (with_name("heart/gnp\u202eyp.md"), "direction of text"),
+    "look-alike": (with_name("heart/\u0441onfigs/train.json"), "CYRILLIC"),
+    "full-width": (with_name("heart/LICEN\uff33E"), "pass for another"),
+    "combining": (with_name("heart/u\u0308ber.md"), "pass for another"),
+    "zero-width": (with_name("heart/LICENSE\u200b"), "control character"),
+    "deep": (with_name("heart/" + "d/" * 40 + "x"), "folders deep"),
+    "long": (with_name("heart/" + "x" * 400), "longer than"),
+    "case": (with_name("heart/Configs/metadata.json"), "on some systems"),
+    "case-of-a-file": (with_name("heart/license"), "on some systems"),
+    "file-and-folder": (with_name("heart/LICENSE/x.txt"), "which is a file"),
+    "twice": (with_a_name_twice, "stands twice"),
+    "link": (with_link, "symbolic link"),
+    "device": (with_mode(stat.S_IFBLK | 0o666, b""), "special file"),
+    "pipe": (with_mode(stat.S_IFIFO | 0o666, b""), "special file"),
+    "folder-with-content": (with_mode(stat.S_IFDIR | 0o777), "at the same time"),
+    "bomb": (with_bomb(40_000_000), "a bomb"),
+    "overlapping": (with_shared_bytes, "another"),
+    "in-front": (lambda files: b"#!/bin/sh\n" + zip_of(files), "not where"),
+    "behind": (lambda files: zip_of(files) + b"evil", "after the end"),
     "two-ends": (_comment, "two"),
     "encrypted": (_both(6, 8, 1), "encrypted"),
     "method": (_both(8, 10, 12), "method 12"),
-    "other-name": (lambda files: _zip(files).replace(b"heart/LICENSE", b"heart/LICENCE", 1), "another name"),
+    "other-name": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/LICENCE", 1), "another name"),
     "other-size": (_patched(b"PK\3\4", 22, "<L", lambda size: size + 1), "another size"),
     "other-method": (_patched(b"PK\3\4", 8, "<H", lambda _: 8), "another method"),
     "other-flags": (_patched(b"PK\3\4", 6, "<H", lambda _: 1), "another flags"),
@@ -170,19 +128,19 @@ ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "far-away": (_patched(b"PK\1\2", 42, "<L", lambda _: 2**31), "outside of the zip"),
     "second-name": (_second_name, "second name"),
     "damaged": (_damaged, "damaged"),
-    "many": (_many, "entries"),
-    "cut": (lambda files: _zip(files)[:-30], "end record"),
+    "many": (with_many, "entries"),
+    "cut": (lambda files: zip_of(files)[:-30], "end record"),
     "no-zip": (lambda files: b"evil" * 100, "end record"),
     "empty": (lambda files: b"", "end record"),
     "self-hash": (_manifest(lambda raw: raw.replace(b'"name": "heart"', b'"name": "brain"')), "own digest"),
     "respelled": (_manifest(lambda raw: raw.replace(b"\n", b" ")), "written anew"),
     "manifest-outside": (_manifest(lambda raw: raw.replace(b'"LICENSE"', b'"../LICE"')), "leads out"),
     "manifest-of-others": (_manifest(lambda raw: b"{}"), "no manifest of volseg"),
-    "unlisted": (lambda files: _zip({**files, "heart/more.txt": b"x"}), "not in the manifest"),
-    "missing": (lambda files: _zip({k: v for k, v in files.items() if k != "heart/LICENSE"}), "is missing"),
-    "exchanged": (lambda files: _zip({**files, "heart/LICENSE": b"Apache-2.1\n"}), "SHA-256"),
-    "resized": (lambda files: _zip({**files, "heart/LICENSE": b"Apache"}), "bytes, the manifest says"),
-    "beside": (lambda files: _zip({**files, "more.txt": b"x"}), "manifest"),
+    "unlisted": (lambda files: zip_of({**files, "heart/more.txt": b"x"}), "not in the manifest"),
+    "missing": (lambda files: zip_of({k: v for k, v in files.items() if k != "heart/LICENSE"}), "is missing"),
+    "exchanged": (lambda files: zip_of({**files, "heart/LICENSE": b"Apache-2.1\n"}), "SHA-256"),
+    "resized": (lambda files: zip_of({**files, "heart/LICENSE": b"Apache"}), "bytes, the manifest says"),
+    "beside": (lambda files: zip_of({**files, "more.txt": b"x"}), "manifest"),
 }  # fmt: skip
 
 
@@ -219,7 +177,7 @@ _BY_CONTENT = {
 }  # fmt: skip
 
 
-def test_inspect_refuses_what_is_odd_about_a_zip(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+def test_inspect_refuses_what_is_odd_about_azip_of(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     """The audit alone tells every zip whose records lie or whose names are not safe."""
     from volseg.bundle.audit import Verdict
     from volseg.bundle.inspect import inspect_bundle
@@ -251,7 +209,7 @@ def test_what_inflates_is_counted_together(
     monkeypatch.setattr("volseg.bundle.storage.archive.LIMITS", replace(LIMITS, inflated=1000))
     for method, refused in ((zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_STORED, False)):
         path = tmp_path / "heart.zip"
-        path.write_bytes(_zip(as_files(), method=method))
+        path.write_bytes(zip_of(as_files(), method=method))
         with open_bundle(path) as files:
             assert any("inflates to" in problem.what for problem in files.problems) is refused
 

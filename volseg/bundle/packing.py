@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from volseg.bundle.storage.archive import Packed, zip_bytes
-from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, refuse_problems
+from volseg.bundle.storage.files import BundleFiles, FilesAround, StrPath, open_bundle, refuse_problems
 from volseg.bundle.storage.folder import is_leftover
 from volseg.bundle.storage.limits import MIB
 from volseg.bundle.storage.manifest import MANIFEST, METADATA, Manifest, check_files, make_manifest
 from volseg.bundle.storage.names import name_problem
-from volseg.bundle.storage.zip_records import Problem
 from volseg.errors import BundleError, VolsegError
 from volseg.io.atomic import PREFIX, atomic_write, refusal
 
@@ -67,27 +66,14 @@ def pack_bundle(bundle: StrPath, out: StrPath, more: Mapping[str, bytes] | None 
 
 
 @dataclass(frozen=True)
-class _Joined:
+class _Joined(FilesAround):
     """A bundle's files with more of them, in memory."""
 
-    files: BundleFiles
     more: Mapping[str, bytes]
-
-    @property
-    def where(self) -> str:
-        return self.files.where
-
-    @property
-    def name(self) -> str:
-        return self.files.name
 
     @property
     def sizes(self) -> Mapping[str, int]:
         return dict(sorted({**self.files.sizes, **{path: len(data) for path, data in self.more.items()}}.items()))
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return self.files.problems
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.more[path]) if path in self.more else self.files.open(path)

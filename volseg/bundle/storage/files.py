@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -37,6 +38,32 @@ class BundleFiles(Protocol):
 
     def open(self, path: str) -> BinaryIO:
         """The bytes of a file; for seeking as well."""
+
+
+@dataclass(frozen=True)
+class FilesAround:
+    """A bundle's files, read in another way: everything is as it is there but for what a subclass says otherwise."""
+
+    files: BundleFiles
+
+    @property
+    def where(self) -> str:
+        return self.files.where
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return self.files.sizes
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.files.problems
+
+    def open(self, path: str) -> BinaryIO:
+        return self.files.open(path)
 
 
 @contextmanager

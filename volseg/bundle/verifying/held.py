@@ -14,9 +14,8 @@ from torch import Tensor
 from volseg import __version__
 from volseg.bundle.storage.archive import ZipFiles
 from volseg.bundle.storage.compared import differing
-from volseg.bundle.storage.files import BundleFiles
+from volseg.bundle.storage.files import BundleFiles, FilesAround
 from volseg.bundle.storage.manifest import MANIFEST, RECIPE, Manifest, check_files, manifest_of
-from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.weights import require_fit
 from volseg.engine import compose
 from volseg.errors import BundleError
@@ -24,31 +23,11 @@ from volseg.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class HeldFiles:
-    """Files that can be read as long as they are those in the manifest.
+class HeldFiles(FilesAround):
+    """Files that can be read as long as they are those in the manifest."""
 
-    A :class:`volseg.bundle.storage.files.BundleFiles`.
-    """
-
-    files: BundleFiles
     #: nothing to hold them to, in a folder that has none
     manifest: Manifest | None
-
-    @property
-    def where(self) -> str:
-        return self.files.where
-
-    @property
-    def name(self) -> str:
-        return self.files.name
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return self.files.sizes
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return self.files.problems
 
     def open(self, path: str) -> BinaryIO:
         """The bytes of a file, hashed as they are given: nothing comes between."""
