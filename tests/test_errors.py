@@ -20,6 +20,12 @@ def test_an_error_crosses_a_process_border_whole(kind: type[errors.VolsegError])
     assert str(copy) == str(error) == r"a\nb.nii: is broken; send it again"
 
 
+def test_words_of_strangers_move_no_cursor() -> None:
+    """Escape sequences are spelled out wherever they stand; lines that an error has of its own stay lines."""
+    told = str(errors.VolsegError("first \x1b[2J\nsecond \r", where="a\x07", mend="\x9b0m"))
+    assert told == "a\\x07: first \\x1b[2J\nsecond \\r; \\x9b0m"
+
+
 def test_an_error_is_also_the_builtin_it_resembles() -> None:
     """Code that knows nothing of volseg catches ValueError, OSError, MemoryError, ImportError as ever."""
     assert issubclass(errors.VolumeError, ValueError)

@@ -22,7 +22,9 @@ class VolsegError(Exception):
 
     def __str__(self) -> str:
         place = f"{printable(self.where)}: " if self.where else ""
-        return place + self.what + (f"; {self.mend}" if self.mend else "")
+        told = place + self.what + (f"; {self.mend}" if self.mend else "")
+        # a recipe's mistakes have a line each; what else a stranger's words hold is not for a terminal
+        return "\n".join(map(printable, told.split("\n")))
 
     def __reduce__(self) -> tuple[object, ...]:
         # errors cross process borders (data workers), keyword arguments and all

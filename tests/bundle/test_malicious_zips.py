@@ -135,6 +135,10 @@ ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "self-hash": (_manifest(lambda raw: raw.replace(b'"name": "heart"', b'"name": "brain"')), "own digest"),
     "respelled": (_manifest(lambda raw: raw.replace(b"\n", b" ")), "written anew"),
     "manifest-outside": (_manifest(lambda raw: raw.replace(b'"LICENSE"', b'"../LICE"')), "leads out"),
+    "manifest-of-escapes": (
+        _manifest(lambda raw: raw.replace(b'"monai_version": "1.6.1"', b'"monai_version": "\\u001b[2J"')),
+        "damaged",
+    ),
     "manifest-of-others": (_manifest(lambda raw: b"{}"), "no manifest of volseg"),
     "unlisted": (lambda files: zip_of({**files, "heart/more.txt": b"x"}), "not in the manifest"),
     "missing": (lambda files: zip_of({k: v for k, v in files.items() if k != "heart/LICENSE"}), "is missing"),
@@ -173,11 +177,11 @@ def test_each_is_refused_and_nothing_is_unpacked(
 #: what only a manifest, or reading a file to its end, can tell: to be found by checking and unpacking
 _BY_CONTENT = {
     "damaged", "self-hash", "respelled", "manifest-outside", "manifest-of-others", "unlisted", "missing", "exchanged",
-    "resized", "beside",
+    "resized", "beside", "manifest-of-escapes",
 }  # fmt: skip
 
 
-def test_inspect_refuses_what_is_odd_about_azip_of(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+def test_inspect_refuses_what_is_odd_about_a_zip(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     """The audit alone tells every zip whose records lie or whose names are not safe."""
     from volseg.bundle.audit import Verdict
     from volseg.bundle.inspect import inspect_bundle

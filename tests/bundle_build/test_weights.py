@@ -79,6 +79,14 @@ def test_numbers_of_another_kind(kind: torch.dtype) -> None:
     assert torch.equal(network.state_dict()["0.bias"], torch.zeros(2))
 
 
+def test_a_name_that_is_no_name() -> None:
+    """A weight's name can hold anything, and is told on one line."""
+    weights = {**_network().state_dict(), "x\nverdict: data only\x1b[2J": torch.zeros(1)}
+    with pytest.raises(BundleError) as raised:
+        load_into(_network(), weights, "w")
+    assert str(raised.value).isprintable()
+
+
 def test_round_trip() -> None:
     """Safetensors bytes give the same tensors back."""
     weights = _network().state_dict()

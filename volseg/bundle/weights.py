@@ -14,7 +14,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from volseg.bundle.storage.limits import GIB
-from volseg.errors import BundleError
+from volseg.errors import BundleError, printable
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork
 
@@ -58,7 +58,7 @@ def require_fit(network: nn.Module, weights: Mapping[str, Tensor], where: object
     missing, foreign = [n for n in own if n not in weights], [n for n in weights if n not in own]
     if missing or foreign:
         told = [
-            f"{len(names)} {what} ({names[0]})"
+            f"{len(names)} {what} ({printable(names[0][:100])})"
             for names, what in ((missing, "missing"), (foreign, "too many"))
             if names
         ]

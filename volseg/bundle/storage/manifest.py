@@ -29,6 +29,7 @@ FORMAT = "volseg bundle manifest 1"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"format", "name", "files", "recipe", "golden", "versions", "digest"}
+_LONGEST_VERSION = 100
 _VERSIONS = ("version", "monai_version", "pytorch_version", "numpy_version")
 
 
@@ -77,7 +78,7 @@ class Manifest:
         good = (
             (isinstance(name, str) and "/" not in name and not name_problem(name))
             and (recipe is None or (isinstance(recipe, str) and _SHA256.fullmatch(recipe) is not None))
-            and _is_text(versions)
+            and _are_versions(versions)
             and isinstance(data["files"], dict)
         )
         if not good:
@@ -197,7 +198,7 @@ def _versions(files: BundleFiles) -> dict[str, str]:
     if METADATA in files.sizes:
         data = read_json(read_whole(files, METADATA), f"{files.where}: {METADATA}")
         if isinstance(data, dict):
-            versions |= {key: data[key] for key in _VERSIONS if isinstance(data.get(key), str)}
+            versions |= {key: data[key] for key in _VERSIONS if _is_version(data.get(key))}
     return versions
 
 
@@ -205,8 +206,13 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+def _are_versions(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) <= {"volseg", *_VERSIONS} and all(map(_is_version, value.values()))
+
+
+def _is_version(value: Any) -> bool:
+    """Whether it is fit to be told: errors name the version that wrote a bundle."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_VERSION
 
 
 def _more(names: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from volseg.cli import console
+from volseg.errors import printable
 
 
 def check(
@@ -27,7 +28,7 @@ def check(
     else:
         for path, problems in found.items():
             for problem in problems:
-                console.result(f"{path}: {problem}")
+                console.result("\n".join(map(printable, f"{path}: {problem}".split("\n"))))
     bad = sum(bool(problems) for problems in found.values())
     console.say(f"{len(found) - bad} of {len(found)} bundles are good")
     if bad:
