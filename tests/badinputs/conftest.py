@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from volseg.errors import VolsegError
-from volseg.io import Volume, read_labels, read_volume
+from volseg.io import Volume, read_labels, read_outline, read_volume
 
 AFFINE = np.array([[-0.8, 0, 0, 90.5], [0, 0.8, 0, -126.25], [0, 0, 2.5, -72], [0, 0, 0, 1]], dtype=np.float32)
 
@@ -35,6 +35,15 @@ def _bytes(array: Any = None, *, affine: Any = AFFINE, version: int = 1, order: 
         header[name] = value
     ordered = array.astype(array.dtype.newbyteorder(order))
     return bytes(header.binaryblock) + bytes(4) + ordered.tobytes(order="F")
+
+
+def refusal_of_header(path: Path, **options: Any) -> str | None:
+    """The line with which a file is refused before its voxels are read."""
+    try:
+        read_outline(path, **options)
+    except VolsegError as error:
+        return str(error)
+    return None
 
 
 def voxels() -> Any:
@@ -91,7 +100,8 @@ def through_predict(predict: Callable[..., Any], tmp_path: Path) -> Callable[...
 def refused(through_predict: Callable[..., Any]) -> Callable[..., None]:
     """Assert that a file is refused with exactly this line: the path, the cause, the mend.
 
-    An image is refused by ``volseg predict`` too, with the same line, no mask and exit code 3.
+    Where the header alone tells it, it tells it with this line. An image is refused by ``volseg predict`` too, with the
+    same line, no mask and exit code 3.
     """
 
     def check(path: Path, line: str, read: Callable[..., Any] = read_volume, **options: Any) -> None:
@@ -99,7 +109,10 @@ def refused(through_predict: Callable[..., Any]) -> Callable[..., None]:
             read(path, **options)
         assert str(caught.value) == f"{path}: {line}"
         assert "\n" not in str(caught.value)
-        if read is not read_volume or "spacing_range" in options:
+        if read is not read_volume:
+            return
+        assert refusal_of_header(path, **options) in (None, str(caught.value))
+        if "spacing_range" in options:
             return
         ran = through_predict(path, **options)
         assert ran.code == 3
@@ -128,7 +141,10 @@ def accepted(through_predict: Callable[..., Any]) -> Callable[..., Volume]:
         assert volume.array.dtype.isnative
         assert np.allclose(volume.grid.affine, affine, rtol=1e-6, atol=1e-6)
         assert volume.notes == notes
-        if read is not read_volume or "spacing_range" in options:
+        if read is not read_volume:
+            return volume
+        assert read_outline(path, **options).grid == volume.grid
+        if "spacing_range" in options:
             return volume
         ran = through_predict(path, **options)
         (record,) = ran.summary["cases"]

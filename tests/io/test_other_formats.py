@@ -15,7 +15,7 @@ from PIL import Image
 
 from volseg.errors import UsageError, VolumeError
 from volseg.geometry import Grid
-from volseg.io import frame_count, read_labels, read_volume, write_labels, write_volume
+from volseg.io import frame_count, read_labels, read_outline, read_volume, write_labels, write_volume
 
 AFFINE = np.array([[-0.7, 0.05, 0, 91.3], [0.05, 0.7, 0, -12.1], [0, 0, 2.5, 7.7], [0, 0, 0, 1]])
 GRID = Grid((7, 6, 5), AFFINE)
@@ -313,3 +313,22 @@ def refused(path: Path, line: str | None, match: str | None = None, **options: A
     assert "\n" not in str(caught.value)
     if line is not None:
         assert str(caught.value) == f"{path}: {line}"
+
+
+@pytest.mark.parametrize("name", ["v.nrrd", "v.mha", "v.mgz", "v.png"])
+def test_the_header_alone_tells_the_grid(tmp_path: Path, name: str) -> None:
+    """The same as with the voxels; and still where the voxels are damaged, which only reading them finds."""
+    path = tmp_path / name
+    if name.endswith("mgz"):
+        nib.save(nib.MGHImage(VOXELS.astype(np.int32), AFFINE), path)
+    elif name.endswith("png"):
+        write_volume(path, VOXELS[..., 0].astype(np.uint16), Grid.from_spacing((7, 6), (1, 1)))
+    else:
+        write_volume(path, VOXELS, GRID)
+    grid = read_volume(path).grid
+    assert read_outline(path).grid == grid
+    path.write_bytes(path.read_bytes()[:-24])
+    with pytest.raises(VolumeError):
+        read_volume(path)
+    if not name.endswith("mgz"):  # all of a small gzip is one block
+        assert read_outline(path).grid == grid

@@ -16,7 +16,7 @@ from volseg.geometry import Affine, Grid
 from volseg.io import byte_stream, formats
 from volseg.io.geometry_check import Placement, Statements, grid_of, place, require_plausible
 from volseg.io.raw_voxels import Storage, chosen_frame, read_voxels, times
-from volseg.io.volume import ReadOptions, Volume
+from volseg.io.volume import Outline, ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
 # One unit of xyzt_units in millimetres; unknown is millimetres by custom.
@@ -46,25 +46,50 @@ class _Layout:
     inter: float
 
 
+@dataclass(frozen=True)
+class _Told:
+    """All that a header says of the frame that is asked for."""
+
+    header: Any
+    version: int
+    layout: _Layout
+    frame: int
+    storage: Storage
+    placement: Placement
+    grid: Grid
+    notes: tuple[str, ...]
+
+
 def frame_count(path: Path) -> int:
     """How many frames a file holds, by its header."""
     header, _ = _header(path)
     return _layout(path, header).frames
 
 
+def outline(path: Path, options: ReadOptions) -> Outline:
+    """What the header tells of the volume that :func:`read` would give."""
+    return Outline(_told(path, options).grid)
+
+
 def read(path: Path, options: ReadOptions) -> Volume:
     """Read one volume: the only frame, or the one that is asked for."""
+    told = _told(path, options)
+    shape, dtype, frames = told.layout.shape, told.layout.dtype, told.layout.frames
+    flat, more = read_voxels(told.storage, shape, dtype, path, frame=told.frame, frames=frames)
+    scaled = _scaled(flat, told.layout)
+    found = judge(scaled, options, path)
+    array = scaled.reshape(shape, order="F")
+    notes = (*told.notes, *more, *found.notes)
+    return Volume(array, told.grid, _facts(told), notes, path, found.padding)
+
+
+def _told(path: Path, options: ReadOptions) -> _Told:
     header, version = _header(path)
     layout = _layout(path, header)
     frame = chosen_frame(layout.frames, options.frame, path)
     storage = _storage(path, header)
     placement, grid, notes = _geometry(header, layout.shape, options, path)
-    flat, more = read_voxels(storage, layout.shape, layout.dtype, path, frame=frame, frames=layout.frames)
-    scaled = _scaled(flat, layout)
-    found = judge(scaled, options, path)
-    array = scaled.reshape(layout.shape, order="F")
-    notes = (*_size_note(header, layout.dtype), *notes, *more, *found.notes)
-    return Volume(array, grid, _facts(header, version, placement), notes, path, found.padding)
+    return _Told(header, version, layout, frame, storage, placement, grid, (*_size_note(header, layout.dtype), *notes))
 
 
 def _header(path: Path) -> tuple[Any, int]:
@@ -225,10 +250,11 @@ def _scaled(flat: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
     return result
 
 
-def _facts(header: Any, version: int, placement: Placement) -> dict[str, Any]:
+def _facts(told: _Told) -> dict[str, Any]:
     """What writing on the same grid needs, bit for bit; descriptions and names of files and databases stay behind."""
+    header, placement = told.header, told.placement
     return {
-        "format": f"nifti{version}",
+        "format": f"nifti{told.version}",
         "form": placement.form,
         "other_agrees": placement.other_agrees,
         "sform_code": int(header["sform_code"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from volseg.geometry import Grid
 from volseg.io.atomic import atomic_write
 from volseg.io.formats import ending
 from volseg.io.raw_voxels import chosen_frame
-from volseg.io.volume import ReadOptions, Volume
+from volseg.io.volume import Outline, ReadOptions, Volume
 from volseg.io.voxel_check import judge
 
 _AGAIN = "copy or export it again"
@@ -29,23 +30,23 @@ def frame_count(path: Path) -> int:
         return int(getattr(image, "n_frames", 1))
 
 
+def outline(path: Path, options: ReadOptions) -> Outline:
+    """What the header tells of the image that :func:`read` would give."""
+    with _turned_to(path, options) as image:
+        return Outline(_grid(image.size[::-1], path))
+
+
 def read(path: Path, options: ReadOptions) -> Volume:
     """Read one image: the only page, or the one that is asked for. Pixels are 1 by 1: no size is made up."""
     if ending(path) == ".png":
         with _opened(path) as image:
             image.verify()  # the checksum of every chunk; loading alone does not look at all of them
-    with _opened(path) as image:
-        pages = int(getattr(image, "n_frames", 1))
-        page = chosen_frame(pages, options.frame, path, word="page")
-        if pages > 1:
-            image.seek(page)
+    with _turned_to(path, options) as image:
         image.load()
         array, notes = _grey(image, options, path)
-    if array.size == 1:
-        raise VolumeError("no image: 1 x 1 pixels", where=path)
+    grid = _grid(array.shape, path)
     array = np.array(array.astype(array.dtype.newbyteorder("="), copy=False))
     found = judge(array, options, path)
-    grid = Grid.from_spacing(array.shape, (1.0, 1.0))
     return Volume(array, grid, {"format": "picture"}, (*notes, *found.notes), path, found.padding)
 
 
@@ -71,6 +72,23 @@ def write(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
             image.save(file, format="PNG")
         else:
             image.save(file, format="TIFF", compression="tiff_adobe_deflate")
+
+
+@contextmanager
+def _turned_to(path: Path, options: ReadOptions) -> Iterator[Any]:
+    """A picture at the page that is asked for, not loaded yet."""
+    with _opened(path) as image:
+        pages = int(getattr(image, "n_frames", 1))
+        page = chosen_frame(pages, options.frame, path, word="page")
+        if pages > 1:
+            image.seek(page)
+        yield image
+
+
+def _grid(shape: tuple[int, ...], path: Path) -> Grid:
+    if math.prod(shape) == 1:
+        raise VolumeError("no image: 1 x 1 pixels", where=path)
+    return Grid.from_spacing(shape, (1.0, 1.0))
 
 
 @contextmanager

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from volseg.errors import LabelError, UsageError, VolumeError
 from volseg.io.formats import Format, identify
 from volseg.io.geometry_check import require_plausible
-from volseg.io.volume import PLAUSIBLE_SPACING, ReadOptions, Volume
+from volseg.io.volume import PLAUSIBLE_SPACING, Outline, ReadOptions, Volume
 from volseg.io.voxel_check import present, whole_numbers
 from volseg.labels import Labels, smallest_unsigned
 
@@ -47,6 +47,36 @@ def read_volume(
     """
     options = ReadOptions(frame, geometry, assume_ras, fill_nan, spacing_range)
     return _read(Path(path), options, series)
+
+
+def read_outline(
+    path: str | os.PathLike[str],
+    *,
+    frame: int | None = None,
+    geometry: Literal["sform", "qform"] | None = None,
+    assume_ras: bool = False,
+    fill_nan: float | None = None,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    series: str | None = None,
+) -> Outline:
+    """What the header alone tells of the volume that :func:`read_volume` would give with the same options.
+
+    No voxel is read: a file with an outline may still be damaged. A file that is refused here is refused there, with
+    the same line.
+
+    Raises:
+        VolumeError: if the header cannot be read or cannot be trusted.
+    """
+    path, options = Path(path), ReadOptions(frame, geometry, assume_ras, fill_nan, spacing_range)
+    form = _form(path, options, series)
+    if form.kind == "dicom":
+        from volseg.io.dicom import outline_series
+
+        outline = outline_series(path, series=series)
+        require_plausible(outline.grid, options.spacing_range, path)
+        return outline
+    with np.errstate(all="ignore"):
+        return _reader(form).outline(path, options)
 
 
 def read_labels(
@@ -112,24 +142,38 @@ def require_pair(image: Volume, label: Volume) -> None:
     label.grid.require_same(image.grid, where=label.source, what=f"the label map's grid and that of {name}")
 
 
-def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
+def _form(path: Path, options: ReadOptions, series: str | None) -> Format:
+    """The format of a file, which must go with the options."""
     form = identify(path)
     if options.frame and form.kind in ("dicom", "nrrd", "metaimage"):
         raise VolumeError(f"holds no frame {options.frame}", where=path, mend="it has frame 0 only")
+    if series is not None and form.kind != "dicom":
+        raise UsageError("--series chooses in DICOM folders only", where=path)
+    return form
+
+
+def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
+    form = _form(path, options, series)
     if form.kind == "dicom":
         from volseg.io.dicom import read_series
 
         volume = read_series(path, series=series)
         notes = require_plausible(volume.grid, options.spacing_range, path)
         return replace(volume, notes=(*volume.notes, *notes))
-    if series is not None:
-        raise UsageError("--series chooses in DICOM folders only", where=path)
     # absurd numbers in a header may overflow on the way to being refused; nobody needs numpy's word about that
     with np.errstate(all="ignore"):
-        return _reader(form)(path, options)
+        return _reader(form).read(path, options)
 
 
-def _reader(form: Format) -> Callable[[Path, ReadOptions], Volume]:
+class _Reader(Protocol):
+    """The module that reads a format."""
+
+    def outline(self, path: Path, options: ReadOptions) -> Outline: ...
+
+    def read(self, path: Path, options: ReadOptions) -> Volume: ...
+
+
+def _reader(form: Format) -> _Reader:
     if form.kind == "nifti":
         from volseg.io import nifti as module
     elif form.kind == "nrrd":
@@ -140,4 +184,4 @@ def _reader(form: Format) -> Callable[[Path, ReadOptions], Volume]:
         from volseg.io import mgh as module  # type: ignore[no-redef]
     else:
         from volseg.io import picture as module  # type: ignore[no-redef]
-    return module.read
+    return module

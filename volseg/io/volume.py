@@ -52,6 +52,19 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What a header tells of a volume before any voxel of it is read.
+
+    Attributes:
+        grid: where its voxels are, in millimetres (RAS+).
+        modality: what made it, as DICOM calls it; none in other formats.
+    """
+
+    grid: Grid
+    modality: str | None = None
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """What a person may decide where a file leaves it open, or where they know better than the file."""
 

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volseg.errors import UsageError, VolumeError
 from volseg.io.dicom.headers import Plane, planes_of, scan
 from volseg.io.dicom.stacks import Stack, mixture, place_key, stacks_of
+
+if TYPE_CHECKING:
+    from volseg.io.dicom.placement import Placement
 
 # A line on a terminal, not a listing
 _SHOWN = 6
@@ -31,27 +34,21 @@ def list_job(request: Mapping[str, Any]) -> dict[str, Any]:
 def read_job(request: Mapping[str, Any]) -> dict[str, Any]:
     """One series as voxels in the shared memory, and what is to be known about it."""
     from volseg.io.dicom.pixels import decode
-    from volseg.io.dicom.placement import place
     from volseg.io.dicom.worker import limit
 
-    stack, notes = find(request)
+    stack, placed, notes = _placed(request)
     where = str(request["where"])
-    kept, dropped = without_copies(stack.planes, where)
-    notes += dropped
-    placed = place(kept, where)
     rows, columns = placed.planes[0].shape
     largest = rows * columns * len(placed.planes) * max(4, placed.planes[0].allocated // 8)
     _require_memory(largest, where)
     limit(memory=int(request["memory"]) + 3 * largest)
     voxels = decode(placed.planes, int(request["shared"]), Path(request["scratch"]))
     first = placed.planes[0]
-    flat = first.position is None
     return {
-        "shape": [columns, rows] if flat else [columns, rows, len(placed.planes)],
-        "affine": placed.affine.tolist(),
+        **_lie(placed),
         "dtype": voxels.dtype.name,
         "padding": voxels.padding,
-        "notes": [*notes, *placed.notes, *voxels.notes],
+        "notes": [*notes, *voxels.notes],
         "header": {
             "format": "DICOM",
             "modality": first.modality,
@@ -60,6 +57,30 @@ def read_job(request: Mapping[str, Any]) -> dict[str, Any]:
             "transfer_syntax": first.syntax,
         },
     }
+
+
+def outline_job(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the voxels of one series are, by its headers alone."""
+    _, placed, _ = _placed(request)
+    return {**_lie(placed), "modality": placed.planes[0].modality}
+
+
+def _placed(request: Mapping[str, Any]) -> tuple[Stack, Placement, list[str]]:
+    """The stack that is asked for, how its planes lie, and notes."""
+    from volseg.io.dicom.placement import place
+
+    stack, notes = find(request)
+    where = str(request["where"])
+    kept, dropped = without_copies(stack.planes, where)
+    placed = place(kept, where)
+    return stack, placed, [*notes, *dropped, *placed.notes]
+
+
+def _lie(placed: Placement) -> dict[str, Any]:
+    rows, columns = placed.planes[0].shape
+    flat = placed.planes[0].position is None
+    shape = [columns, rows] if flat else [columns, rows, len(placed.planes)]
+    return {"shape": shape, "affine": placed.affine.tolist()}
 
 
 def find(request: Mapping[str, Any]) -> tuple[Stack, list[str]]:

@@ -13,7 +13,7 @@ from volseg.errors import VolumeError
 from volseg.geometry import Grid
 from volseg.io.dicom.files import plain_files
 from volseg.io.dicom.isolate import Answer, Budget, run_isolated
-from volseg.io.volume import Volume
+from volseg.io.volume import Outline, Volume
 
 _DTYPES = frozenset(("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"))
 _HEADER = ("format", "modality", "series", "sop_class", "transfer_syntax")
@@ -61,6 +61,17 @@ def read_series(path: str | Path, *, series: str | None = None) -> Volume:
     return _volume(answer, path)
 
 
+def outline_series(path: str | Path, *, series: str | None = None) -> Outline:
+    """What the headers tell of the volume that :func:`read_series` would give."""
+    path = Path(path)
+    request = request_for(path, series)
+    facts = run_isolated({**request, "job": "outline"}, where=path, budget=budget_of(request)).facts
+    try:
+        return Outline(_grid(facts), str(facts["modality"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _nonsense(path) from error
+
+
 def request_for(path: Path, series: str | None) -> dict[str, Any]:
     """What the child needs to know to find a series."""
     if path.is_dir():
@@ -93,13 +104,12 @@ def _volume(answer: Answer, path: Path) -> Volume:
     """The child's answer as a volume; nothing in it is taken on trust."""
     facts = answer.facts
     try:
-        shape = tuple(int(n) for n in facts["shape"])
+        grid = _grid(facts)
         dtype = str(facts["dtype"])
-        if dtype not in _DTYPES or not 2 <= len(shape) <= 3:
+        if dtype not in _DTYPES:
             raise ValueError(dtype)
         flat = np.frombuffer(answer.voxels, dtype)
-        array = flat.reshape(shape[::-1]).transpose()
-        grid = Grid(shape, np.array(facts["affine"], dtype=np.float64))
+        array = flat.reshape(grid.shape[::-1]).transpose()
         header = {key: str(facts["header"][key]) for key in _HEADER}
         padding = facts["padding"]
         return Volume(
@@ -112,6 +122,13 @@ def _volume(answer: Answer, path: Path) -> Volume:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _nonsense(path) from error
+
+
+def _grid(facts: Mapping[str, Any]) -> Grid:
+    shape = tuple(int(n) for n in facts["shape"])
+    if not 2 <= len(shape) <= 3:
+        raise ValueError(shape)
+    return Grid(shape, np.array(facts["affine"], dtype=np.float64))
 
 
 def _texts(notes: Sequence[Any]) -> tuple[str, ...]:

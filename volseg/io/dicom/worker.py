@@ -14,6 +14,7 @@ from typing import Any
 from volseg.errors import VolsegError
 
 _JOBS = {
+    "outline": "volseg.io.dicom.reading:outline_job",
     "list": "volseg.io.dicom.reading:list_job",
     "read": "volseg.io.dicom.reading:read_job",
     "write_seg": "volseg.io.dicom.segmentation:write_job",
