@@ -10,12 +10,13 @@ import textwrap
 
 import pytest
 import torch
+from monai.networks.nets import UNet as MonaiUNet
 
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator, halo, rowwise
 from volseg.inference.layers import Conv
 from volseg.inference.memory import counted_peak, format_bytes, parse_bytes, resident
-from volseg.inference.pieces import stream_logits
+from volseg.inference.pieces import needed_bytes, stream_logits
 
 
 def test_amounts_of_memory():
@@ -139,7 +140,7 @@ SCRIPT = """
 import resource, sys, torch
 from volseg.networks.unet import UNet
 from volseg.inference.memory import resident
-from volseg.inference.pieces import stream_logits
+from volseg.inference.pieces import needed_bytes, stream_logits
 torch.set_num_threads(1)
 torch.manual_seed(0)
 network = UNet(3, 1, 4, channels=(16, 32, 64)).eval()
@@ -176,3 +177,31 @@ def test_under_a_process_limit_the_labels_are_the_same():
     assert free[0] == limited[0]
     assert free[1] == 96
     assert limited[1] < 96
+
+
+NETWORKS = {
+    "by rows": lambda unet: unet(3),
+    "by slices": lambda unet: unet(2),
+    "at once": lambda unet: unet(3, norm="instance"),
+    "by tiles": lambda unet: MonaiUNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval(),
+    "seeing everything": lambda unet: torch.nn.Sequential(torch.nn.InstanceNorm3d(1), torch.nn.Conv3d(1, 3, 1)).eval(),
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
+@pytest.mark.parametrize("limit", [None, "170MiB"])
+def test_what_is_needed_is_known_beforehand(unet, make, limit):
+    """Without the volume: it bounds what the run takes, keeps to the limit, and a limit too small is refused."""
+    network, shape = make(unet), (1, 48, 40, 36)
+    needed = needed_bytes(shape, network, max_memory=limit)
+    for _ in stream_logits(torch.randn(shape), network):  # whatever is measured or packed once
+        pass
+    assert counted_peak(lambda: [None for _ in stream_logits(torch.randn(shape), network, max_memory=limit)]) <= needed
+    assert limit is None or needed <= parse_bytes(limit)
+    with pytest.raises(MemoryLimitError):
+        needed_bytes(shape, network, max_memory="20MiB")
+
+
+def test_nobody_counts_windows(unet):
+    """Overlapping windows are MONAI's own: what they need is not told."""
+    assert needed_bytes((1, 40, 40, 40), unet(3), blend=True) is None

@@ -21,9 +21,9 @@ from volseg.bundle.weights import load_into, most_bytes, parse_safetensors
 from volseg.engine import compose
 from volseg.errors import BundleError, UsageError
 from volseg.geometry import Grid
-from volseg.inference.pieces import Precision
 from volseg.inference.predictor import Predictor
 from volseg.inference.tta import Turn
+from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 from volseg.prediction.images import Image, as_volumes
 from volseg.prediction.segmentation import Segmentation, segment

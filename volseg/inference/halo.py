@@ -24,23 +24,18 @@ _MUCH = 3.0
 
 def halo(
     volume: Tensor,
-    network: Callable[[Tensor], Tensor],
+    run: Callable[[Tensor], Tensor],
     reach: Reach,
     *,
     device: torch.device,
     budget: int | None = None,
     tile: Sequence[int] | None = None,
-    autocast: torch.dtype | None = None,
 ) -> Iterator[tuple[Box, Tensor]]:
-    """The logits of (batch, channels, *spatial) tile by tile, the first axis slowest, each voxel once."""
-    spatial = tuple(volume.shape[2:])
-    run = runner(network, device, autocast)
-    if tile is not None:
-        tiles = _lay_out(spatial, tile, reach)
-    else:
-        tiles = (
-            _fitting(volume, run, reach, device, budget) if budget is not None else _lay_out(spatial, spatial, reach)
-        )
+    """The logits of (batch, channels, *spatial) tile by tile, the first axis slowest, each voxel once.
+
+    ``run`` is the network as :func:`runner` calls it.
+    """
+    tiles = _tiles(volume, run, reach, device, budget, tile)
     if tiles.recomputation > _MUCH:
         _log.warning(
             "tiles of %s read every voxel %.1f times; more memory, or blend, would be faster",
@@ -49,6 +44,20 @@ def halo(
         )
     for piece in tiles:
         yield from _run_tile(volume, run, tiles, piece)
+
+
+def needs(
+    volume: Tensor,
+    run: Callable[[Tensor], Tensor],
+    reach: Reach,
+    *,
+    device: torch.device,
+    budget: int | None = None,
+    tile: Sequence[int] | None = None,
+) -> int:
+    """The bytes that the largest tile is expected to take; what a voxel takes is counted on a small one."""
+    tiles = _tiles(volume, run, reach, device, budget, tile)
+    return with_overhead(int(prod(tiles.largest) * _per_voxel(volume, run, reach)), device)
 
 
 def runner(
@@ -116,14 +125,33 @@ def _lay_out(spatial: Sequence[int], tile: Sequence[int], reach: Reach) -> TileP
     return plan(spatial, tile, reach.margin, reach.stride, reach.padding, reach.remainder)
 
 
+def _tiles(
+    volume: Tensor,
+    run: Callable[[Tensor], Tensor],
+    reach: Reach,
+    device: torch.device,
+    budget: int | None,
+    tile: Sequence[int] | None,
+) -> TilePlan:
+    """Tiles as they were asked for, or as the budget allows, or all of the volume."""
+    spatial = tuple(volume.shape[2:])
+    if tile is None and budget is not None:
+        return _fitting(volume, run, reach, device, budget)
+    return _lay_out(spatial, spatial if tile is None else tile, reach)
+
+
+def _per_voxel(volume: Tensor, run: Callable[[Tensor], Tensor], reach: Reach) -> float:
+    """The bytes that a voxel takes, counted on the smallest tile."""
+    sample = next(iter(_lay_out(tuple(volume.shape[2:]), reach.stride, reach))).read
+    return counted_peak(lambda: _drop(run(read_mirrored(volume, sample)))) / sample.size
+
+
 def _fitting(
     volume: Tensor, run: Callable[[Tensor], Tensor], reach: Reach, device: torch.device, budget: int
 ) -> TilePlan:
-    """The largest tiles whose predicted peak is within the budget; what a voxel takes is counted on a small tile."""
+    """The largest tiles whose predicted peak is within the budget."""
     spatial = tuple(volume.shape[2:])
-    smallest = _lay_out(spatial, reach.stride, reach)
-    sample = next(iter(smallest)).read
-    per_voxel = counted_peak(lambda: _drop(run(read_mirrored(volume, sample)))) / sample.size
+    per_voxel = _per_voxel(volume, run, reach)
     tile = list(spatial)
     while True:
         tiles = _lay_out(spatial, tile, reach)

@@ -11,9 +11,10 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from volseg.errors import NonFiniteError, UsageError
-from volseg.inference.pieces import Precision, plain, stream_logits
+from volseg.inference.pieces import plain, stream_logits
 from volseg.inference.probing import Reach
 from volseg.inference.tiling import Padding
+from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 
 

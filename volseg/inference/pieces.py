@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from logging import getLogger
-from typing import Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from volseg.errors import MemoryLimitError, SizeError, UsageError
-from volseg.inference import allocator, whole
-from volseg.inference.exhausted import is_out_of_memory
-from volseg.inference.halo import halo, runner
-from volseg.inference.layers import Levels
+from volseg.errors import SizeError, UsageError
+from volseg.inference import allocator
 from volseg.inference.memory import parse_bytes
-from volseg.inference.probing import Reach, SeesEverything, probe
-from volseg.inference.rowwise import rowwise
-from volseg.inference.tiling import Box, next_size
+from volseg.inference.probing import Reach
+from volseg.inference.tiling import Box
+from volseg.inference.ways import DTYPES, Network, Precision, Ways, per_axis
 from volseg.inference.windows import Windows
-from volseg.networks.unet import UNet
-from volseg.shapes import NetworkShape
 
-_log = getLogger(__name__)
-
-Precision = Literal["float32", "bf16", "fp16"]
-Network = Callable[[Tensor], Tensor]
-_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # slices of a 2-D network that pass together: as many as have about this many pixels
 _PIXELS = 600_000
-_WINDOW = 96
-_MEASURED: WeakKeyDictionary[nn.Module, dict[int, Reach]] = WeakKeyDictionary()
 
 
 def stream_logits(
@@ -67,58 +51,84 @@ def stream_logits(
         axis: the axis that slabs of a U-Net follow; none for the longest.
     """
     volume = plain(x)
-    module = unwrapped(network)
-    device = _device(module, volume)
-    if getattr(module, "training", False):
-        raise UsageError("the network is in training mode", mend="call network.eval() first")
-    if precision not in _DTYPES:
-        raise UsageError(f"precision is {', '.join(_DTYPES)}, not {precision!r}")
-    budget = None if max_memory is None else parse_bytes(max_memory)
-    dims = spatial_dims or getattr(module, "spatial_dims", None)
-    dims = dims or volume.ndim - 1
-    if volume.ndim - 1 not in (dims, dims + 1) or min(volume.shape) < 1:
-        raise SizeError(f"a {dims}-D network cannot take (channels, *spatial) of {tuple(x.shape)}")
-    if device.type == "cpu":
+    ways = _ways(volume, network, max_memory, tile, blend, precision, reach, spatial_dims, axis)
+    if ways.device.type == "cpu":
         allocator.keep_large_blocks()
 
-    @cache
-    def layers() -> Levels:
-        assert isinstance(module, UNet)
-        return Levels.of(module, _DTYPES[precision], channels_last=device.type == "cpu" or precision != "float32")
-
     def pieces(images: Tensor) -> Iterator[tuple[Box, Tensor]]:
-        sizes = None if tile is None else _per_axis(tile, dims)
-        if blend:
-            windows = blend if isinstance(blend, Windows) else Windows()
-            return _blended(images, network, device, sizes, precision, windows)
-        lower = None if precision == "float32" else _DTYPES[precision]
-        if isinstance(module, UNet):
-            if module.norm == "instance" and sizes is None:
-                run, size = runner(network, device, lower), module.shape.input_size(images.shape[2:])
-                try:
-                    if whole.fits(run, images, size, device, budget):
-                        return iter([whole.whole_pass(run, images, module.shape.lost, size)])
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    allocator.give_back()
-                    _log.warning("memory ran out in one pass; going on in slabs")
-            along = axis if axis is not None else _forced_axis(images, sizes)
-            rows = None if sizes is None else sizes[along or 0]
-            return rowwise(images, layers(), budget=budget, rows=rows, axis=along)
-        try:
-            found = reach or _known(module) or _measured(module, network, images.to(device), dims)
-        except SeesEverything as error:
-            return _only_whole(images, runner(network, device, lower), device, budget, error)
-        return halo(images, network, found, device=device, budget=budget, tile=sizes, autocast=lower)
+        return ways.of(images).logits()
 
-    if volume.ndim - 1 == dims:
+    if volume.ndim - 1 == ways.dims:
         for box, logits in pieces(volume[None]):
             held = [logits[0]]
             del logits
             yield box, held.pop()
     else:
-        yield from _by_slices(volume, slice_axis % dims if slice_axis >= 0 else dims + 1 + slice_axis, pieces)
+        yield from _by_slices(volume, _stacked(ways.dims, slice_axis), pieces)
+
+
+def needed_bytes(
+    shape: Sequence[int],
+    network: Network,
+    *,
+    max_memory: str | int | None = None,
+    tile: int | Sequence[int] | None = None,
+    blend: bool | Windows = False,
+    precision: Precision = "float32",
+    reach: Reach | None = None,
+    spatial_dims: int | None = None,
+    slice_axis: int = -1,
+    axis: int | None = None,
+) -> int | None:
+    """The bytes that :func:`stream_logits` is expected to take for (channels, *spatial) with the same options.
+
+    They are those above the loaded network and the volume, which is not needed to tell; none for blended windows,
+    which nobody counts.
+
+    Raises:
+        MemoryLimitError: if no way of working stays within ``max_memory``.
+    """
+    volume = torch.zeros(1).expand(*shape)  # a shape without voxels
+    ways = _ways(volume, network, max_memory, tile, blend, precision, reach, spatial_dims, axis)
+    if volume.ndim - 1 == ways.dims:
+        return ways.of(volume[None]).needs()
+    stacked = _stacked(ways.dims, slice_axis)
+    slab = volume.narrow(stacked + 1, 0, min(_slices(volume, stacked), shape[stacked + 1]))
+    return ways.of(slab.movedim(stacked + 1, 0)).needs()
+
+
+def _ways(
+    volume: Tensor,
+    network: Network,
+    max_memory: str | int | None,
+    tile: int | Sequence[int] | None,
+    blend: bool | Windows,
+    precision: Precision,
+    reach: Reach | None,
+    spatial_dims: int | None,
+    axis: int | None,
+) -> Ways:
+    """What was asked for, judged."""
+    module = unwrapped(network)
+    if getattr(module, "training", False):
+        raise UsageError("the network is in training mode", mend="call network.eval() first")
+    if precision not in DTYPES:
+        raise UsageError(f"precision is {', '.join(DTYPES)}, not {precision!r}")
+    dims = spatial_dims or getattr(module, "spatial_dims", None) or volume.ndim - 1
+    if volume.ndim - 1 not in (dims, dims + 1) or min(volume.shape) < 1:
+        raise SizeError(f"a {dims}-D network cannot take (channels, *spatial) of {tuple(volume.shape)}")
+    return Ways(
+        network,
+        module,
+        _device(module, volume),
+        dims,
+        None if max_memory is None else parse_bytes(max_memory),
+        None if tile is None else per_axis(tile, dims),
+        blend,
+        precision,
+        reach,
+        axis,
+    )
 
 
 def plain(x: Tensor) -> Tensor:
@@ -145,8 +155,7 @@ def _by_slices(
 ) -> Iterator[tuple[Box, Tensor]]:
     """A 2-D network over a volume: slices are folded into the batch."""
     spatial = tuple(volume.shape[1:])
-    area = volume[0].numel() // spatial[slice_axis]
-    step = max(1, _PIXELS // area)
+    step = _slices(volume, slice_axis)
     for start in range(0, spatial[slice_axis], step):
         stop = min(start + step, spatial[slice_axis])
         images = volume.narrow(slice_axis + 1, start, stop - start).movedim(slice_axis + 1, 0)
@@ -164,59 +173,14 @@ def _by_slices(
         yield Box(tuple(low), tuple(high)), slab.movedim(0, slice_axis + 1)
 
 
-def _blended(
-    images: Tensor,
-    network: Network,
-    device: torch.device,
-    tile: Sequence[int] | None,
-    precision: Precision,
-    windows: Windows,
-) -> Iterator[tuple[Box, Tensor]]:
-    from monai.inferers import SlidingWindowInferer
-
-    inferer = SlidingWindowInferer(
-        roi_size=tuple(tile) if tile is not None else (_WINDOW,) * (images.ndim - 2),
-        sw_batch_size=1,
-        overlap=windows.overlap,
-        mode=windows.mode,
-        padding_mode=windows.outside,
-        sw_device=device,
-    )
-    lower = precision != "float32"
-    with torch.inference_mode(), torch.autocast(device.type, _DTYPES[precision] if lower else None, enabled=lower):
-        logits = inferer(images, network)
-    yield Box.whole(images.shape[2:]), logits.float()
+def _stacked(dims: int, slice_axis: int) -> int:
+    """The spatial axis of a volume whose slices a network of fewer dimensions takes, counted from the first."""
+    return slice_axis % dims if slice_axis >= 0 else dims + 1 + slice_axis
 
 
-def _only_whole(
-    images: Tensor, run: Callable[[Tensor], Tensor], device: torch.device, budget: int | None, why: SeesEverything
-) -> Iterator[tuple[Box, Tensor]]:
-    """One pass over the volume mirrored up to a size the network takes; refused where it does not fit."""
-    strides = whole.strides_taken(run, images)
-    if strides is None:
-        raise why
-    size = [next_size(n, stride) for n, stride in zip(images.shape[2:], strides, strict=True)]
-    if not whole.fits(run, images, size, device, budget):
-        raise MemoryLimitError(
-            f"the network sees all of its input, and one pass over {'x'.join(map(str, size))} voxels does not fit",
-            mend="allow more memory, or use blend",
-        ) from why
-    yield whole.whole_pass(run, images, (0,) * len(size), size)
-
-
-def _measured(module: object, network: Network, like: Tensor, dims: int) -> Reach:
-    """A network is measured once, however many volumes it sees."""
-    if not isinstance(module, nn.Module):
-        return probe(network, like, dims)
-    known = _MEASURED.setdefault(module, {})
-    if dims not in known:
-        known[dims] = probe(network, like, dims)
-    return known[dims]
-
-
-def _known(module: object) -> Reach | None:
-    shape = getattr(module, "shape", None)
-    return Reach.of(shape) if isinstance(shape, NetworkShape) else None
+def _slices(volume: Tensor, slice_axis: int) -> int:
+    """How many slices pass together."""
+    return max(1, _PIXELS // (volume[0].numel() // volume.shape[slice_axis + 1]))
 
 
 def _device(module: object, volume: Tensor) -> torch.device:
@@ -224,18 +188,3 @@ def _device(module: object, volume: Tensor) -> torch.device:
         for parameter in module.parameters():
             return parameter.device
     return volume.device
-
-
-def _forced_axis(images: Tensor, sizes: Sequence[int] | None) -> int | None:
-    """Where a tile was asked for: the axis it cuts into most pieces."""
-    if sizes is None:
-        return None
-    count = [-(-n // t) for n, t in zip(images.shape[2:], sizes, strict=True)]
-    return count.index(max(count))
-
-
-def _per_axis(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    sizes = (tile,) * dims if isinstance(tile, int) else tuple(int(t) for t in tile)
-    if len(sizes) != dims or min(sizes) < 1:
-        raise UsageError(f"tile {tile} does not suit a {dims}-D network", mend="one number, or one per axis")
-    return sizes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,12 @@ from torch import nn
 
 from volseg.geometry import Grid
 from volseg.inference.memory import parse_bytes
-from volseg.inference.pieces import Precision, stream_logits
+from volseg.inference.pieces import needed_bytes, stream_logits
 from volseg.inference.postprocessing import Steps, postprocess
 from volseg.inference.signs import Signs
 from volseg.inference.stream import Decided, Decision, Piece, decide
 from volseg.inference.tta import Turn, averaged, turned, watched
+from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 from volseg.io.volume import Volume
 from volseg.labels import Labels
@@ -93,6 +95,22 @@ class Predictor:
         self.precision: Precision = precision
         self.watched = watched
 
+    def needs(self, grid: Grid, channels: int) -> int | None:
+        """The bytes that the networks are expected to take for an image, above themselves and the image.
+
+        None where nobody counts them: for overlapping windows.
+
+        Args:
+            grid: of the image as it is stored.
+            channels: how many images a case has.
+
+        Raises:
+            MemoryLimitError: if that is more than ``max_memory``, whatever the way of working.
+        """
+        shape = (channels, *self.preparation.grids(grid)[1].shape)
+        each = [needed_bytes(shape, member, **self._how) for member in self.members]
+        return None if None in each else sum(filter(None, each))
+
     def prepare(self, channels: Sequence[Volume]) -> Prepared:
         """What the networks see of a case."""
         return self.preparation.image(channels)
@@ -137,18 +155,18 @@ class Predictor:
         seconds = {"prepare": ready - started, "network": done - ready, "finish": perf_counter() - done}
         return Prediction(prediction.labels, prediction.grid, prediction.probabilities, seconds)
 
+    @property
+    def _how(self) -> dict[str, Any]:
+        """The options of :func:`stream_logits`."""
+        return {
+            "max_memory": self.max_memory,
+            "tile": self.tile,
+            "blend": self.blend,
+            "precision": self.precision,
+        }
+
     def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
-        streams = [
-            stream_logits(
-                prepared.image,
-                member,
-                max_memory=self.max_memory,
-                tile=self.tile,
-                blend=self.blend,
-                precision=self.precision,
-            )
-            for member in self.members
-        ]
+        streams = [stream_logits(prepared.image, member, **self._how) for member in self.members]
         see = None if signs is None else signs.see
         if len(streams) > 1:
             return averaged(streams, self.of_logits, see)

@@ -21,7 +21,13 @@ Run = Callable[[Tensor], Tensor]
 
 
 def fits(run: Run, volume: Tensor, size: Sequence[int], device: torch.device, budget: int | None) -> bool:
-    """Whether a pass over (batch, channels, *size) stays within the budget; a small pass is counted."""
+    """Whether a pass over (batch, channels, *size) stays within the budget."""
+    needed = needs(run, volume, size, device)
+    return needed is not None and needed <= (available(device) if budget is None else budget)
+
+
+def needs(run: Run, volume: Tensor, size: Sequence[int], device: torch.device) -> int | None:
+    """The bytes that a pass over (batch, channels, *size) takes, as a small one counts them; none if none runs."""
     batch, channels = volume.shape[:2]
     for edge in _SAMPLES:
         sample = [min(edge, n) for n in size]
@@ -30,11 +36,10 @@ def fits(run: Run, volume: Tensor, size: Sequence[int], device: torch.device, bu
             counted = counted_peak(lambda x=held: _drop(run(x)))  # type: ignore[misc]
         except (RuntimeError, ValueError) as error:
             if is_out_of_memory(error) or sample == list(size):
-                return False
+                return None
             continue  # a size that its poolings and norms do not take
-        needed = with_overhead(batch * prod(size) * counted // prod(sample), device)
-        return needed <= (available(device) if budget is None else budget)
-    return False
+        return with_overhead(batch * prod(size) * counted // prod(sample), device)
+    return None
 
 
 def whole_pass(run: Run, volume: Tensor, lost: Sequence[int], size: Sequence[int]) -> tuple[Box, Tensor]:
