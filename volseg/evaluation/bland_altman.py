@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from volseg.errors import UsageError
 from volseg.evaluation.cardiac import QUANTITIES, CardiacStudy, Quantity
+from volseg.metrics import Agreement
 
 _INK, _PAPER = "#1a1a1a", "#ffffff"
 # groups differ by shape, never by colour alone
@@ -70,29 +71,36 @@ def _draw(panel: Any, study: CardiacStudy, quantity: Quantity, markers: Sequence
         panel.scatter(
             means[chosen], differences[chosen], s=18, marker=marker, facecolors="none", edgecolors=_INK, linewidths=0.9
         )
-    panel.axhline(0, color=_INK, linewidth=0.7, linestyle=":")
+    draw_limits(panel, found, _INK, fontsize=7)
+    correlation = f", r = {found.correlation:.3f}" if math.isfinite(found.correlation) else ""
+    missing = f", {found.missing} missing" if found.missing else ""
+    panel.set_title(f"{quantity.title} ({quantity.unit}), n = {found.n}{correlation}{missing}", fontsize=9)
+
+
+def draw_limits(panel: Any, found: Agreement, ink: str, *, fontsize: float) -> None:
+    """Zero, bias and limits of agreement as lines over points that are there already, each with its value beside it."""
+    panel.axhline(0, color=ink, linewidth=0.8, linestyle=":")
+    # as many decimals for each as tell them apart
+    digits = next((d for d in (0, 1, 2) if found.deviation * 10**d >= 5), 3) if found.deviation > 0 else 1
     for value, name, style in (
         (found.bias, "bias", "-"),
         (found.upper, "+1.96 SD", "--"),
-        (found.lower, "-1.96 SD", "--"),
+        (found.lower, "−1.96 SD", "--"),
     ):
         if math.isfinite(value) and (name == "bias" or found.deviation > 0):
-            panel.axhline(value, color=_INK, linewidth=1.0, linestyle=style)
+            panel.axhline(value, color=ink, linewidth=1.0, linestyle=style)
             panel.annotate(
-                f"{name}\n{value:.1f}",
+                f"{name}\n{value:.{digits}f}".replace("-", "−"),
                 (1.0, value),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
                 textcoords="offset points",
                 ha="left",
                 va="center",
-                fontsize=7,
-                color=_INK,
+                fontsize=fontsize,
+                color=ink,
             )
     panel.margins(x=0.08, y=0.25)
-    correlation = f", r = {found.correlation:.3f}" if math.isfinite(found.correlation) else ""
-    missing = f", {found.missing} missing" if found.missing else ""
-    panel.set_title(f"{quantity.title} ({quantity.unit}), n = {found.n}{correlation}{missing}", fontsize=9)
 
 
 def _legend(figure: Figure, shapes: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from volseg.evaluation.bland_altman import draw_limits
 from volseg.metrics import measure_agreement
 
 # stands for the page's ink, whatever that is: light pages and dark ones
@@ -90,24 +91,7 @@ def bland_altman(
     axes: Any = figure.add_subplot()
     points = axes.scatter((made + given) / 2, made - given, **_points())
     points.set_urls(list(links))
-    axes.axhline(0, color=_INK, linewidth=0.8, linestyle=":")
-    for value, name, style in (
-        (found.bias, "bias", "-"),
-        (found.upper, "+1.96 SD", "--"),
-        (found.lower, "-1.96 SD", "--"),
-    ):
-        if math.isfinite(value) and (name == "bias" or found.deviation > 0):
-            axes.axhline(value, color=_INK, linewidth=1.1, linestyle=style)
-            axes.annotate(
-                f"{name} {value:.2g}" if abs(value) < 10 else f"{name} {value:.1f}",
-                (1.0, value),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-    axes.margins(x=0.08, y=0.25)
+    draw_limits(axes, found, _INK, fontsize=8)
     axes.set_title(f"{_short(structure, 40)}, n = {found.n}", loc="left", fontsize=10)
     axes.set_xlabel(f"mean of prediction and truth, {unit}")
     axes.set_ylabel(f"prediction less truth, {unit}")

@@ -277,6 +277,7 @@
       .map(([key, words]) => `<dt><kbd>${key}</kbd></dt><dd>${words}</dd>`).join("") + `</dl></details>`;
   controls.hidden = false;
   document.querySelector(".still-note").hidden = true;
+  document.getElementById("c-kinds").after(document.getElementById("legend"));
   const control = (name) => document.getElementById(`c-${name}`);
 
   function panel() {
