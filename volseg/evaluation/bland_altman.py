@@ -81,7 +81,7 @@ def draw_limits(panel: Any, found: Agreement, ink: str, *, fontsize: float) -> N
     """Zero, bias and limits of agreement as lines over points that are there already, each with its value beside it."""
     panel.axhline(0, color=ink, linewidth=0.8, linestyle=":")
     # as many decimals for each as tell them apart
-    digits = next((d for d in (0, 1, 2) if found.deviation * 10**d >= 5), 3) if found.deviation > 0 else 1
+    digits = next((d for d in (0, 1, 2) if found.deviation * 10**d >= 50), 3) if found.deviation > 0 else 1
     for value, name, style in (
         (found.bias, "bias", "-"),
         (found.upper, "+1.96 SD", "--"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,26 @@ from volseg.recipe.image import Image, Seen
 
 # A part this large beside the largest is a second one, not a crumb.
 _SECOND = 0.25
+# an axis with voxels so much longer than those of the others is the one that slices are stacked along
+_STACKED = 1.5
+_PLANES = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}
 _CHUNK = 1 << 20
+# enough to know a distribution by; more of a huge volume would be a copy of it
+_SAMPLES = 1 << 22
 
 
 def of_image(volume: Volume, image: Image) -> Iterator[str]:
     """Hints about an image, before it is predicted."""
     seen = image.seen
     grid = volume.grid.reoriented(image.axcodes).target if image.axcodes else volume.grid
+    if image.axcodes and seen.spacing is not None:
+        yield from _orientation(grid, seen.spacing)
     yield from _ranges("spacing", grid.spacing, seen.spacing, "mm")
     extent = tuple(n * s for n, s in zip(grid.shape, grid.spacing, strict=True))
     yield from _ranges("field of view", extent, seen.field_of_view, "mm")
-    if seen.intensity is not None:
-        values = volume.array[volume.array != volume.padding] if volume.padding is not None else volume.array
+    values = volume.array.ravel(order="K")[:: max(1, volume.array.size // _SAMPLES)]
+    values = values if volume.padding is None else values[values != volume.padding]
+    if seen.intensity is not None and values.size:
         low, high = (float(x) for x in np.percentile(values, (0.5, 99.5)))
         if high < seen.intensity[0] or low > seen.intensity[1]:
             yield (
@@ -74,6 +82,22 @@ def _large_parts(mask: npt.NDArray[np.bool_]) -> int:
     parts, _ = ndimage.label(inside, np.ones((3,) * mask.ndim))
     sizes = np.bincount(parts.ravel())[1:]
     return int((sizes >= _SECOND * sizes.max()).sum())
+
+
+def _orientation(grid: Grid, seen: Sequence[tuple[float, ...]]) -> Iterator[str]:
+    """Slices across another axis of the body than those of the training; thin ones lie across none."""
+    here = _stacked([(size,) for size in grid.spacing])
+    trained = _stacked(seen)
+    if here is not None and trained is not None and here != trained:
+        now, then = (_PLANES[grid.axcodes[axis]] for axis in (here, trained))
+        yield f"slices are {now}, in training they were {then}"
+
+
+def _stacked(sizes: Sequence[tuple[float, ...]]) -> int | None:
+    """The axis whose smallest voxels are far longer than the largest of the others."""
+    longest = max(range(len(sizes)), key=lambda axis: sizes[axis][0])
+    others = max(bounds[-1] for axis, bounds in enumerate(sizes) if axis != longest)
+    return longest if sizes[longest][0] > _STACKED * others else None
 
 
 def _ranges(what: str, values: tuple[float, ...], seen: Any, unit: str) -> Iterator[str]:
