@@ -198,17 +198,33 @@ def test_75_a_disk_that_fills_up_fails_the_case(
     """Masks that fit are whole, the one that does not leaves nothing; with space again only it is done."""
     monkeypatch.setattr(sys.modules["volseg.prediction.plan"], "_LEAST_FREE", 0)
     scan(tmp_path / "in" / "a.nii.gz")
-    scan(tmp_path / "in" / "b.nii.gz", Grid.from_spacing((80, 80, 60), (1, 1, 1)))
-    ran = predict(tmp_path / "in", small_disk, "--format", "nii")
-    assert (ran.code, ran.masks) == (3, ["a.nii"])
+    scan(tmp_path / "in" / "b.nii.gz", Grid.from_spacing((120, 120, 90), (1, 1, 1)))
+    ran = predict(tmp_path / "in", small_disk)
+    assert (ran.code, ran.masks) == (3, ["a.nii.gz"])
     assert ran.errors == {
-        "b": "b.nii: could not be written: no space left on the device; free some space and run it again"
+        "b": "b.nii.gz: could not be written: no space left on the device; free some space and run it again"
     }
-    assert files(small_disk) == ["a.nii"]
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    again = predict(tmp_path / "in", small_disk, "--format", "nii")
-    assert (again.code, again.masks) == (0, ["a.nii", "b.nii"])
+    assert files(small_disk) == ["a.nii.gz"]
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    again = predict(tmp_path / "in", small_disk)
+    assert (again.code, again.masks) == (0, ["a.nii.gz", "b.nii.gz"])
     assert "2 of 2 cases are done, 1 of them before" in again.err
+
+
+def test_75_masks_that_cannot_fit_are_known_before_the_run(
+    predict: Any, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpacked masks have a known size: where there is no room for all of them, none is computed."""
+    monkeypatch.setattr(sys.modules["volseg.prediction.plan"], "_LEAST_FREE", 0)
+    for name in "abc":
+        scan(tmp_path / "in" / f"{name}.nii.gz", Grid.from_spacing((80, 80, 60), (1, 1, 1)))
+    ran = predict(tmp_path / "in", small_disk, "--format", "nii")
+    assert ran.code == 1
+    assert ran.err == (
+        f"error: {small_disk}: 64 KiB are free there, and the masks take 1 MiB;"
+        " free some space first, or --format nii.gz\n"
+    )
+    assert list(small_disk.iterdir()) == []
 
 
 def test_77_patients_are_not_named(predict: Any, dicom_series: Any, tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from volseg.errors import UsageError, WriteError
+from volseg.geometry import Grid
 from volseg.inference.predictor import Predictor
-from volseg.io import read_labels, read_volume
+from volseg.io import Volume, read_labels, read_volume
 from volseg.prediction import Request, plan, run
+from volseg.prediction.hints import of_image
 from volseg.recipe import Recipe
 
 IDENTITY = {"bundle": "abc"}
@@ -90,7 +93,7 @@ def test_whatever_changed_is_done_again(
     elif change == "no summary":
         (out / "summary.json").write_text("{")
     else:
-        more["again"] = "overwrite"
+        more["overwrite"] = True
     assert len(plan(Request(scans, out, **more), identity).jobs) == redone
 
 
@@ -162,6 +165,19 @@ def test_what_cannot_work_is_known_beforehand(scans: Path, tmp_path: Path) -> No
         Request(scans, tmp_path, part=(3, 3))
 
 
+def test_an_error_that_nobody_foresaw_names_no_folder_above(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a library says of a file: the folders above the input may be names of patients."""
+
+    def broken(path: Path, **_: object) -> None:
+        raise RuntimeError(f"cannot cope with {path}")
+
+    monkeypatch.setattr(sys.modules["volseg.prediction.run"], "read_volume", broken)
+    error = go(scans, tmp_path / "out", predictor, recipe)[0].record.error
+    assert error == "p0/scan 0: failed with RuntimeError: cannot cope with p0/scan 0.nii.gz"
+
+
 def test_hints_tell_what_is_unlike_the_training(
     scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
 ) -> None:
@@ -170,6 +186,17 @@ def test_hints_tell_what_is_unlike_the_training(
     record = go(scans, tmp_path / "out", predictor, narrow)[0].record
     assert "spacing of 1 mm along axis 0, in training it was 3 to 4" in record.hints
     assert any(hint.startswith("bright measures") and "in training it was 5 to 9" in hint for hint in record.hints)
+
+
+@pytest.mark.parametrize(("codes", "hinted"), [("RAS", False), ("LPS", False), ("SAR", False), ("RAS sagittal", True)])
+def test_slices_across_another_axis_are_told(recipe: Recipe, codes: str, hinted: bool) -> None:
+    """Axial slices were learnt from: however they are stored nothing is said, sagittal ones are told."""
+    spacing = (9.0, 1.1, 1.2) if hinted else (1.1, 1.2, 9.0)
+    grid = Grid.from_spacing((12, 10, 8), spacing).reoriented(codes[:3]).target
+    learnt = recipe.changed({"image.seen": {"spacing": [[0.9, 2], [0.9, 2], [5, 10]]}})
+    told = list(of_image(Volume(np.zeros(grid.shape, np.float32), grid), learnt.image))
+    assert ("slices are sagittal, in training they were axial" in told) == hinted
+    assert hinted or told == []
 
 
 def test_probabilities_are_written_when_asked(

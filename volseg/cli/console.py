@@ -89,9 +89,12 @@ def result_table(
     console = _rich(stderr=False)
     rows = [[printable(cell) for cell in row] for row in rows]  # a line break in a file name breaks no row
     if not console.is_terminal:
-        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        from rich.cells import cell_len  # letters of some scripts take two places
+
+        widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
         for row in (columns, *rows):
-            result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+            result("  ".join(padded).rstrip())
         return
     from rich import box
     from rich.table import Table

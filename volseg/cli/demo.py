@@ -91,7 +91,7 @@ def _predict(bundle: Path, images: Path, masks: Path) -> None:
 
     loaded = load_bundle(bundle)
     predictor = loaded.predictor(device="cpu")
-    work = plan(Request(images, masks), {**loaded.identity, "precision": predictor.precision})
+    work = plan(Request(images, masks), {**loaded.identity, **predictor.settings})
     with console.progress("predicting", len(work.jobs)) as step:
         for outcome in run(work, predictor, loaded.recipe):
             step(outcome.record.case)

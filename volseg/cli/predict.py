@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volseg.cli import console
 from volseg.cli import reading as options
-from volseg.errors import UsageError
+from volseg.cli.prospect import tell_plan
+from volseg.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from volseg.prediction import Plan, Request
     from volseg.prediction.summary import Record
 
 
@@ -50,8 +50,12 @@ def predict(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the masks.")] = Format.NII_GZ,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Write probabilities too.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished cases again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite/--resume", help="Do finished cases again, or leave them as they are.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it takes; do and write nothing.")
+    ] = False,
     num_parts: Annotated[int, typer.Option(min=1, help="In how many parts the cases are shared out.")] = 1,
     part_id: Annotated[int, typer.Option(min=0, help="Which part this is, from 0.")] = 0,
     frame: options.Frame = None,
@@ -75,14 +79,14 @@ def predict(
     from dataclasses import asdict, replace
 
     from volseg.bundle.load import load_bundle
-    from volseg.prediction import Request, plan, run
+    from volseg.prediction import Foresight, Request, plan, run
 
     request = Request(
         inputs,
         output,
         format=str(form),
         frames=options.frames(frame, each_frame),
-        again="overwrite" if overwrite else "resume",
+        overwrite=overwrite,
         part=(part_id, num_parts),
         reading=options.reading(series, geometry, assume_ras, fill_nan),
         keep_probabilities=save_probabilities,
@@ -95,19 +99,18 @@ def predict(
         chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
         loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))
     predictor = loaded.predictor(device=device, max_memory=max_memory, tile=_sizes(tile), blend=blend or None)
-    windows = predictor.blend if isinstance(predictor.blend, bool) else asdict(predictor.blend)
-    settings: dict[str, Any] = {"blend": windows, "precision": predictor.precision}
-    if predictor.blend:  # exact pieces give the same masks whatever their size
-        settings["tile"] = predictor.tile
-    work = plan(request, {**loaded.identity, **settings})
+    foresee = Foresight(
+        loaded.recipe, predictor, request.reading, keep_probabilities=save_probabilities, memory=dry_run
+    )
+    work = plan(request, {**loaded.identity, **predictor.settings}, foresee=foresee)
     for note in work.notes:
         console.say(note)
-    if dry_run:
-        _tell_plan(work, request)
-        return
-    records: list[Record] = [*work.finished, *work.failed]
     for record in work.failed:
         console.warn(record.error or "")
+    if dry_run:
+        tell_plan(work, as_json=as_json)
+        raise typer.Exit(console.SOME_FAILED if work.failed else console.DONE)
+    records: list[Record] = [*work.finished, *work.failed]
     with console.progress("predicting", len(work.jobs)) as step:
         for outcome in run(work, predictor, loaded.recipe, loaded.trust):
             record = outcome.record
@@ -116,7 +119,7 @@ def predict(
             if record.error:
                 console.warn(record.error)
             for told in (*record.notes, *record.hints):
-                console.say(f"{record.case}: {told}")
+                console.say(printable(f"{record.case}: {told}"))
     failed = sum(record.verdict == "failed" for record in records)
     if as_json:
         console.result_json([asdict(record) for record in records])
@@ -124,13 +127,6 @@ def predict(
     console.say(f"{len(records) - failed} of {len(records)} cases are done{left}: {output}")
     if failed:
         raise typer.Exit(console.SOME_FAILED)
-
-
-def _tell_plan(work: Plan, request: Request) -> None:
-    rows = [[job.case.name, str(request.output / job.mask), "to do"] for job in work.jobs]
-    rows += [[record.case, str(request.output / (record.mask or "")), "done before"] for record in work.finished]
-    rows += [[record.case, "", record.error or ""] for record in work.failed]
-    console.result_table(["case", "mask", "state"], rows)
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

@@ -6,7 +6,7 @@ The steps are apart so that a run over many cases can read and write some while 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -154,6 +154,13 @@ class Predictor:
         prediction = self.finish(prepared, decided)
         seconds = {"prepare": ready - started, "network": done - ready, "finish": perf_counter() - done}
         return Prediction(prediction.labels, prediction.grid, prediction.probabilities, seconds)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What masks depend on beside the bundle and the image; exact pieces give the same whatever their size."""
+        blend = self.blend if isinstance(self.blend, bool) else asdict(self.blend)
+        told = {"blend": blend, "precision": self.precision}
+        return {**told, "tile": self.tile} if blend else told
 
     @property
     def _how(self) -> dict[str, Any]:

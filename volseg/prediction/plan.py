@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from volseg.data.cohort import Case, find_cases, output_names
 from volseg.data.cohort.naming import counted
 from volseg.data.content import Content
-from volseg.errors import UsageError, VolsegError, WriteError
+from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError
+from volseg.inference.memory import format_bytes
 from volseg.io.formats import identify
+from volseg.prediction.foresight import Expected
 from volseg.prediction.summary import Record, read_records, summary_name
 
 ENDINGS = {"nii.gz": ".nii.gz", "nii": ".nii", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm", "png": ".png"}
 # below this a mask may not fit, and every further case would fail the same way
 _LEAST_FREE = 16 << 20
+# files that are looked at together: their headers wait for the disk, and those of DICOM for a process each
+_AT_ONCE = 4
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,7 @@ class Request:
         output: the folder for masks and ``summary.json``.
         format: one of :data:`ENDINGS`.
         frames: which frame of time series, or all of them.
-        again: ``resume`` leaves finished cases, ``overwrite`` does every case anew, ``refuse`` stops where there are
-            results already.
+        overwrite: whether finished cases are done anew.
         part: which part of the cases, of how many.
         reading: options of :func:`volseg.io.read_volume`.
         keep_probabilities: whether probabilities are written too.
@@ -45,7 +53,7 @@ class Request:
     output: Path
     format: str = "nii.gz"
     frames: int | Literal["all"] | None = None
-    again: Literal["resume", "overwrite", "refuse"] = "resume"
+    overwrite: bool = False
     part: tuple[int, int] = (0, 1)
     reading: Mapping[str, Any] = field(default_factory=dict)
     keep_probabilities: bool = False
@@ -60,24 +68,27 @@ class Request:
         if self.keep_probabilities and self.format not in ("nii.gz", "nii"):
             raise UsageError("probabilities are written to NIfTI only", mend="--format nii.gz")
 
-    def line(self, error: VolsegError, case: Case) -> str:
-        """An error in one line that names a file by its place below the input or the output folder."""
-        where = case.name if error.where is None else error.where
+    def line(self, error: Exception, case: Case) -> str:
+        """Whatever went wrong in one line that names a file by its place below the input or the output folder."""
+        told = _told(error)
+        what, where = told.what, case.name if told.where is None else told.where
         if not self.show_names:
             for root in (self.inputs, self.output):
+                what = what.replace(f"{root.absolute()}{os.sep}", "")
                 where = where.removeprefix(f"{root}{os.sep}")
             if where == str(self.inputs):
                 where = self.inputs.name or case.name
-        return str(type(error)(error.what, where=where, mend=error.mend))
+        return str(type(told)(what, where=where, mend=told.mend))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One case to predict, where its mask goes below the output folder, and what the mask is known by."""
+    """One case to predict, where its mask goes below the output folder, what the mask is known by, what it takes."""
 
     case: Case
     mask: PurePosixPath
     key: str
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,21 @@ class Plan:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(request: Request, identity: Mapping[str, Any], found: Sequence[Case] | None = None) -> Plan:
-    """Find the cases, name their masks, and know which are finished.
+def plan(
+    request: Request,
+    identity: Mapping[str, Any],
+    found: Sequence[Case] | None = None,
+    foresee: Callable[[Case], Expected] | None = None,
+) -> Plan:
+    """Find the cases, name their masks, know which are finished, and which of the others cannot be done.
+
+    Nothing is written.
 
     Args:
         request: what was asked for.
         identity: what a mask depends on beside its image: the bundle's digest, the settings of inference.
         found: the cases of this part, where they were found already.
+        foresee: what a case will take, or why it cannot be done, before its voxels are read.
 
     Raises:
         CohortError: if cases cannot be told apart or would share a mask.
@@ -123,43 +142,70 @@ def plan(request: Request, identity: Mapping[str, Any], found: Sequence[Case] | 
         {**identity, **request.reading, "format": request.format, "probabilities": request.keep_probabilities}
     )
     before = read_records(request.output / summary_name(request.part))
-    jobs, finished, failed = [], [], []
     for case in cases:
-        output = request.output / names[case.name]
-        _require_apart(case, output)
+        _require_apart(case, request.output / names[case.name])
+    digest = cache(_content)  # a cine is one file, however many cases its frames are
+
+    def settle(case: Case) -> Job | Record:
+        """The job of a case, its record where it is finished, or the reason why it cannot be done."""
         try:
             _require_format(case, request.format)
-            key = _key(case, settings)
-        except VolsegError as error:
-            failed.append(Record(case.name, "failed", error=request.line(error, case)))
-            continue
-        known = before.get(case.name)
-        if request.again == "resume" and known is not None and known.key == key and known.stands(request.output):
-            finished.append(known)
-            continue
-        if request.again == "refuse" and output.exists():
-            raise WriteError("is there already", where=output, mend="--resume leaves finished cases, --overwrite none")
-        jobs.append(Job(case, names[case.name], key))
-    return Plan(request, tuple(jobs), tuple(finished), tuple(failed), before, notes, dict(identity))
+            key = _digest({"images": [digest(p) for p in case.images], "frame": case.frame, "settings": settings})
+            known = before.get(case.name)
+            if not request.overwrite and known is not None and known.key == key and known.stands(request.output):
+                return known
+            return Job(case, names[case.name], key, None if foresee is None else foresee(case))
+        except Exception as error:  # whatever it is, the other cases do not suffer for it
+            return Record(case.name, "failed", error=request.line(error, case))
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        settled = list(threads.map(settle, cases))
+    jobs = tuple(one for one in settled if isinstance(one, Job))
+    records = [one for one in settled if isinstance(one, Record)]
+    finished, failed = (tuple(r for r in records if r.verdict == verdict) for verdict in ("done", "failed"))
+    _require_space(request, jobs)
+    return Plan(request, jobs, finished, failed, before, notes, dict(identity))
 
 
 def require_writeable(folder: Path) -> None:
-    """Make the folder and write to it, now rather than after an hour of computing."""
+    """Write to the folder, or to the nearest one above it that is there: now rather than after an hour of computing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        with tempfile.TemporaryFile(dir=_there(folder)) as probe:
             probe.write(b"\0" * 4096)
             probe.flush()
             os.fsync(probe.fileno())
-        free = shutil.disk_usage(folder).free
     except OSError as error:
         raise WriteError(
             f"cannot be written to ({(error.strerror or str(error)).lower()})",
             where=folder,
             mend="choose another folder",
         ) from error
+    free = free_bytes(folder)
     if free < _LEAST_FREE:
         raise WriteError(f"only {free >> 20} MiB are free there", where=folder, mend="free some space first")
+
+
+def free_bytes(folder: Path) -> int:
+    """How many bytes there are for a folder, whether it exists already or not."""
+    return shutil.disk_usage(_there(folder)).free
+
+
+def _there(folder: Path) -> Path:
+    return next((place for place in (folder, *folder.parents) if place.exists()), Path())
+
+
+def _require_space(request: Request, jobs: Sequence[Job]) -> None:
+    """Refuse what certainly does not fit: how small a mask gets when it is packed is only known afterwards."""
+    if request.format != "nii":
+        return
+    needed = sum(job.expected.mask_bytes for job in jobs if job.expected is not None)
+    free = free_bytes(request.output)
+    if needed > free:
+        raise WriteError(
+            f"{format_bytes(free)} are free there, and the masks take {format_bytes(needed)}",
+            where=request.output,
+            mend="free some space first, or --format nii.gz",
+        )
 
 
 def _below(path: Path, folder: Path) -> bool:
@@ -181,9 +227,18 @@ def _require_format(case: Case, form: str) -> None:
         )
 
 
-def _key(case: Case, settings: str) -> str:
-    contents = [Content.of(image).sha256 for image in case.images]
-    return _digest({"images": contents, "frame": case.frame, "settings": settings})
+def _told(error: Exception) -> VolsegError:
+    """An error as its user is told of it."""
+    if isinstance(error, VolsegError):
+        return error
+    if isinstance(error, MemoryError):
+        return MemoryLimitError("does not fit into memory", mend="free some, or crop it")
+    _log.debug("a case failed", exc_info=error)
+    return VolsegError(f"failed with {type(error).__name__}: {error}")
+
+
+def _content(path: Path) -> str:
+    return Content.of(path).sha256
 
 
 def _digest(data: Mapping[str, Any] | Sequence[Any]) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TypeVar
 
-from volseg.errors import MemoryLimitError, VolsegError
 from volseg.inference.predictor import Predictor
 from volseg.io import read_volume
+from volseg.io.atomic import refusal
 from volseg.prediction.label_tables import write_label_tables
 from volseg.prediction.plan import Job, Plan, Request
 from volseg.prediction.segmentation import Done, Ready, decide, finish, prepare, require_channels
@@ -20,7 +19,6 @@ from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +60,10 @@ def run(work: Plan, predictor: Predictor, recipe: Recipe, trust: Trust | None = 
         write_summary(summary, (*records.values(), *waiting.values()), about)
         return Outcome(record, len(records), total)
 
+    try:
+        work.request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(error, work.request.output) from error
     for record in work.failed:
         withdraw(record)
     write_label_tables(work.request.output, recipe.labels)
@@ -151,14 +153,8 @@ class _Steps:
     def _guarded(self, job: Job, step: Callable[[], _T]) -> _T | _Failed:
         try:
             return step()
-        except VolsegError as error:
-            told = error
-        except MemoryError:
-            told = MemoryLimitError("does not fit into memory", where=job.case.name, mend="free some, or crop it")
         except Exception as error:  # whatever it is, the other cases do not suffer for it
-            _log.debug("%s", job.case.name, exc_info=error)
-            told = VolsegError(f"failed with {type(error).__name__}: {error}", where=job.case.name)
-        return _Failed(Record(job.case.name, "failed", key=job.key, error=self.request.line(told, job.case)))
+            return _Failed(Record(job.case.name, "failed", key=job.key, error=self.request.line(error, job.case)))
 
 
 def _peak_memory() -> int | None:

@@ -122,6 +122,28 @@ def require_channels(count: int, recipe: Recipe, where: object = None) -> None:
         )
 
 
+def require_kind(grid: Grid, modality: str | None, recipe: Recipe, where: object = None) -> None:
+    """Refuse an image of another modality or with other dimensions than the bundle takes.
+
+    Raises:
+        VolumeError: saying which bundle takes it.
+    """
+    wanted = recipe.image.spatial_dims
+    if grid.ndim != wanted:
+        raise VolumeError(
+            f"is {grid.ndim}-D, and the bundle takes {wanted}-D images",
+            where=where,
+            mend=f"a bundle whose recipe says image.spatial_dims: {grid.ndim} takes it",
+        )
+    made_by = _MODALITIES.get(modality or "")
+    if made_by is not None and recipe.image.modality in _MODALITIES.values() and made_by != recipe.image.modality:
+        raise VolumeError(
+            f"is {made_by}, and the bundle was trained on {recipe.image.modality}",
+            where=where,
+            mend=f"choose a bundle for {made_by}",
+        )
+
+
 def prepare(volumes: Sequence[Volume], predictor: Predictor, recipe: Recipe) -> Ready:
     """Bring a case to what the network takes.
 
@@ -130,7 +152,7 @@ def prepare(volumes: Sequence[Volume], predictor: Predictor, recipe: Recipe) -> 
     """
     require_channels(len(volumes), recipe)
     for volume in volumes:
-        _require_kind(volume, recipe)
+        require_kind(volume.grid, volume.header.get("modality"), recipe, volume.source)
     started = perf_counter()
     prepared = predictor.prepare(volumes)
     seconds = {"prepare": perf_counter() - started}
@@ -183,23 +205,6 @@ def segment(
     """The three steps for one case."""
     ready = prepare(volumes, predictor, recipe)
     return finish(decide(ready, predictor, keep_probabilities=keep_probabilities), predictor, recipe, trust)
-
-
-def _require_kind(volume: Volume, recipe: Recipe) -> None:
-    wanted = recipe.image.spatial_dims
-    if volume.grid.ndim != wanted:
-        raise VolumeError(
-            f"is {volume.grid.ndim}-D, and the bundle takes {wanted}-D images",
-            where=volume.source,
-            mend=f"a bundle whose recipe says image.spatial_dims: {volume.grid.ndim} takes it",
-        )
-    modality = _MODALITIES.get(str(volume.header.get("modality", "")))
-    if modality is not None and recipe.image.modality in _MODALITIES.values() and modality != recipe.image.modality:
-        raise VolumeError(
-            f"is {modality}, and the bundle was trained on {recipe.image.modality}",
-            where=volume.source,
-            mend=f"choose a bundle for {modality}",
-        )
 
 
 def _beside(path: Path) -> Path:

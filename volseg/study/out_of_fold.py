@@ -64,7 +64,7 @@ def predict_unseen(
     for number, member in enumerate(members):
         bundle = member_bundle(recipe, [member.weights])
         predictor = bundle.predictor(device=device, raw=True)
-        identity = {**bundle.identity, "precision": predictor.precision, "raw": True}
+        identity = {**bundle.identity, **predictor.settings, "raw": True}
         # unseen cases of each member are a part of the whole, with a summary of its own
         request = Request(data, output, format=form, part=(number, len(members)))
         work = plan(request, identity, [cases[name] for name in member.unseen])
