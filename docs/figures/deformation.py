@@ -6,18 +6,13 @@ default). Everything is drawn from cells made up here; the functions are the pac
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
-
-import matplotlib as mpl
-
-mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from PIL import Image
+from saving import save
 from scipy.ndimage import gaussian_filter
 
 from volseg.transforms import CoordinateMap, GridElastic, separate, warp, weight_map
@@ -56,7 +51,7 @@ def draw_weight_map(path: Path) -> None:
     for ax, title in zip(axes, ("image", "instances", "weight map"), strict=True):
         ax.set_title(title)
         ax.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_deformation(path: Path) -> None:
@@ -74,18 +69,10 @@ def draw_deformation(path: Path) -> None:
             ax.contour(position, levels=np.arange(0, SIZE, 16), colors="#56B4E9", linewidths=0.7)
         ax.set_title(title)
         ax.set_axis_off()
-    _save(figure, path)
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110)
-    Image.open(drawn).convert("RGB").quantize(96).save(path, optimize=True)  # a third of the bytes
-    plt.close(figure)
+    save(figure, path)
 
 
 def main(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     draw_weight_map(folder / "weight_map.png")
     draw_deformation(folder / "deformation.png")
 
