@@ -38,7 +38,6 @@ def run(argv: list[str]) -> int:
         exponent=round(exponent, 4),
         budget_MiB=options.budget,
     )
-    print("drawn from it by: python docs/figures/growth.py")
     return 0 if exponent <= 1.05 else 1
 
 

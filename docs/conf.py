@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generate
+import results
 
 from volseg import __version__
 
@@ -21,7 +22,7 @@ release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]  # the latter is included by pages
 html_theme = "furo"
 html_title = "volseg"
 html_static_path = ["_static"]
@@ -30,3 +31,4 @@ autodoc_member_order = "bysource"
 nitpicky = False
 
 generate.write_all(Path(__file__).parent)
+results.write_results(Path(__file__).parent / "_generated")

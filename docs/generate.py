@@ -13,7 +13,7 @@ from volseg.cli.app import app
 from volseg.recipe import json_schema, recipe_reference
 
 # help texts are the same on every machine: no colours, one width
-PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+PLAIN = {"NO_COLOR": "1", "COLUMNS": "90", "TERM": "dumb", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
 
 
 def write_all(docs: Path) -> None:

@@ -16,7 +16,7 @@ import volseg
 from volseg.geometry import Grid
 from volseg.io import read_labels, write_labels, write_volume
 
-GUIDES = Path(__file__).parents[2] / "docs"
+GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 GRID = Grid.from_spacing((12, 10, 8), (1.0, 1.0, 2.0))
 
 
@@ -34,7 +34,7 @@ def test_the_guide_runs(tiny_bundle: Path, scan: Path, monkeypatch: pytest.Monke
     shutil.copytree(tiny_bundle, "bundle")
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "docs/prediction.md", "exec"), names)
+        exec(compile(block, "docs/guides/prediction.md", "exec"), names)
     assert "(12, 10, 8) (1.0, 1.0, 2.0) {'bright': " in capsys.readouterr().out
     assert read_labels("mask.nii.gz").grid == GRID
     assert names["found"].probabilities.shape == (3, 12, 10, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,5 +94,5 @@ def default_text(field: FieldInfo) -> str:
 
 
 def _sentence(text: str) -> str:
-    first = " ".join(text.split("\n\n")[0].split())
+    first = " ".join(re.sub(r":\w+:(?=`)", "", text.split("\n\n")[0]).split())  # Sphinx's roles are not Markdown
     return first[:1].upper() + first[1:] + ("" if first.endswith(".") else ".")
