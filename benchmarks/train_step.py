@@ -9,7 +9,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,8 +38,19 @@ def run(argv: list[str]) -> int:
     return int(ratio > 1.10)
 
 
-def measure(recipe: str, data: str | None, device: str, steps: int) -> dict[str, Any]:
-    """Seconds of a step either way, taken in turn so that a busy machine hits both alike."""
+def measure(
+    recipe: str, data: str | None, device: str, steps: int, changes: Sequence[str] = (), compiled: bool = False
+) -> dict[str, Any]:
+    """Seconds of a step either way, taken in turn so that a busy machine hits both alike.
+
+    Args:
+        recipe: what is trained.
+        data: a cohort; phantoms without one.
+        device: where.
+        steps: how many pairs.
+        changes: of the recipe, as ``training.precision=bf16``.
+        compiled: whether the network is compiled first.
+    """
     import torch
 
     from volseg.data.caching import NoCache
@@ -56,7 +67,7 @@ def measure(recipe: str, data: str | None, device: str, steps: int) -> dict[str,
     from volseg.recipe import load_recipe
 
     keep_large_blocks()
-    chosen, where = load_recipe(recipe), torch.device(device)
+    chosen, where = load_recipe(recipe, (), changes), torch.device(device)
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(data) if data else write_cohort(Path(folder, "data"), "heart", 4, seed=0)
         reader = build(compose.cases_part(chosen))
@@ -69,6 +80,7 @@ def measure(recipe: str, data: str | None, device: str, steps: int) -> dict[str,
     options = candidates(chosen.training.precision, chosen.training.channels_last, where)
     arithmetic, _ = choose(network, loss, shape, options, where)
     network = in_layout(network, arithmetic.channels_last)
+    network = torch.compile(network) if compiled else network
     optimizer = build(compose.optimiser_part(chosen), network=network)
     dataset = build(compose.patches_part(chosen), cases=learning)
     batches = EpochBatches(len(learning), chosen.training.batch, 2 * steps + 16, 1)

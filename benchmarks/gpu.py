@@ -1,0 +1,192 @@
+"""What a GPU makes of it: a large volume through a U-Net, and training steps of recipes; time, memory, utilisation.
+
+``python -m benchmarks gpu`` needs a CUDA device. ``--device cpu --shape 48 48 40 --steps 2`` tries the script where
+there is none, and records nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.frame import child, record
+from benchmarks.inference import make_network
+
+RECIPES = ["configs/acdc_unet2d.yaml", "configs/acdc_unet3d.yaml"]
+WINDOW, BATCH = 96, 4
+# name -> way, precision, compiled
+PASSES: dict[str, dict[str, Any]] = {
+    "volseg": {"way": "ours", "precision": "float32"},
+    "volseg, fp16": {"way": "ours", "precision": "fp16"},
+    "volseg, bf16": {"way": "ours", "precision": "bf16"},
+    "one pass": {"way": "whole", "precision": "float32"},
+    "one pass, compiled": {"way": "whole", "precision": "float32", "compiled": True},
+    "one pass, fp16": {"way": "whole", "precision": "fp16"},
+    "one pass, fp16, compiled": {"way": "whole", "precision": "fp16", "compiled": True},
+    "monai": {"way": "monai", "precision": "float32"},
+    "monai, fp16": {"way": "monai", "precision": "fp16"},
+}
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--shape", type=int, nargs=3, default=[512, 512, 400])
+    parser.add_argument("--repeats", type=int, default=3, help="the best of so many, after one to warm up")
+    parser.add_argument("--recipes", nargs="*", default=RECIPES, help="trained for a few steps on phantom hearts")
+    parser.add_argument("--steps", type=int, default=30)
+    options = parser.parse_args(argv)
+    import torch
+
+    cuda = options.device.startswith("cuda")
+    if cuda and not torch.cuda.is_available():
+        print("there is no CUDA device here; --device cpu with a small --shape tries the script")
+        return 1
+    # a CPU computes fp16 a number at a time
+    chosen = [
+        {name: way for name, way in ways.items() if cuda or way["precision"] != "fp16"}
+        for ways in (PASSES, _trainings(options.recipes))
+    ]
+    passes = _measured("measure_pass", chosen[0], device=options.device, shape=options.shape, repeats=options.repeats)
+    steps = _measured("measure_steps", chosen[1], device=options.device, steps=options.steps)
+    if not cuda:
+        return 0
+    shape = " x ".join(map(str, options.shape))
+    record(
+        "gpu_inference",
+        work=f"3-D U-Net (16, 32, 64, 128), batch norm, three classes, {shape} voxels in memory to labels in memory",
+        ours={name: row for name, row in passes.items() if name.startswith("volseg")},
+        peer={name: row for name, row in passes.items() if not name.startswith("volseg")},
+        ratio=_ratios(passes),
+    )
+    record(
+        "gpu_training",
+        work=f"training steps on phantom hearts, {options.steps} of each; utilisation is the share of a step's time"
+        " that the same step takes on one constant batch",
+        ours=steps,
+        peer=None,
+        ratio=None,
+    )
+    return 0
+
+
+def _trainings(recipes: list[str]) -> dict[str, dict[str, Any]]:
+    """Each recipe in single and in half precision, as it is and compiled."""
+    return {
+        f"{recipe.rpartition('/')[2].removesuffix('.yaml')}, {precision}{', compiled' if compiled else ''}": {
+            "recipe": recipe,
+            "precision": precision,
+            "compiled": compiled,
+        }
+        for recipe in recipes
+        for precision in ("float32", "bf16", "fp16")
+        for compiled in (False, True)
+    }
+
+
+def _measured(function: str, ways: dict[str, dict[str, Any]], **shared: Any) -> dict[str, dict[str, Any]]:
+    """Every contender in a process of its own; one that fails, for want of memory say, is told and left out."""
+    table = {}
+    for name, way in ways.items():
+        try:
+            table[name] = child("benchmarks.gpu", function, **shared, **way)
+        except Exception as error:
+            print(f"{name}: not measured ({type(error).__name__})")
+            continue
+        print(f"{name}: {table[name]}", flush=True)
+    return table
+
+
+def _ratios(passes: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Each peer's seconds over ours, in the same precision where it has one."""
+    return {
+        ours: {
+            name: round(row["seconds"] / passes[ours]["seconds"], 2)
+            for name, row in passes.items()
+            if not name.startswith("volseg")
+        }
+        for ours in passes
+        if ours.startswith("volseg")
+    }
+
+
+def measure_pass(
+    way: str, precision: str, device: str, shape: list[int], repeats: int, compiled: bool = False
+) -> dict[str, Any]:
+    """Best time of a volume to its labels, and the peak memory on the device above the loaded network."""
+    import torch
+
+    where, half = torch.device(device), {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
+    network = make_network(3).to(where)
+    volume = torch.randn(1, 1, *shape, generator=torch.Generator().manual_seed(1))
+    call = torch.compile(network) if compiled else network
+    work = {"ours": _ours, "whole": _whole, "monai": _monai}[way](call, volume, where, precision)
+    base = _allocated(where, reset=True)
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(where.type, half, enabled=half is not None and way != "ours"):
+            work()
+        _finish(where)
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": round(min(seconds[1:]), 3), "peak": _allocated(where) - base}
+
+
+def _ours(network: Any, volume: Any, _where: Any, precision: str) -> Callable[[], Any]:
+    from volseg.inference.pieces import stream_logits
+    from volseg.inference.stream import Decision, decide
+
+    def work() -> Any:
+        pieces = stream_logits(volume[0], network, precision=precision)  # type: ignore[arg-type]
+        return decide(pieces, volume.shape[2:], Decision((0, 1, 2))).labels
+
+    return work
+
+
+def _whole(network: Any, volume: Any, where: Any, _precision: str) -> Callable[[], Any]:
+    import torch
+
+    return lambda: network(volume.to(where)).argmax(1).to(torch.uint8).cpu()
+
+
+def _monai(network: Any, volume: Any, where: Any, _precision: str) -> Callable[[], Any]:
+    import torch
+    from monai.inferers import SlidingWindowInferer
+
+    inferer = SlidingWindowInferer(
+        (WINDOW,) * 3, sw_batch_size=BATCH, overlap=0.5, mode="gaussian", sw_device=where, device=where
+    )
+    return lambda: inferer(volume, network).argmax(1).to(torch.uint8).cpu()
+
+
+def measure_steps(recipe: str, precision: str, compiled: bool, device: str, steps: int) -> dict[str, Any]:
+    """Training steps a second with real data, and how busy the device is with them."""
+    from benchmarks.train_step import measure
+
+    found = measure(recipe, None, device, steps, changes=[f"training.precision={precision}"], compiled=compiled)
+    return {
+        "steps_per_second": round(1 / found["data_s"], 2),
+        "utilisation": round(min(1.0, found["constant_s"] / found["data_s"]), 3),
+    }
+
+
+def _finish(where: Any) -> None:
+    import torch
+
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+
+
+def _allocated(where: Any, reset: bool = False) -> int:
+    """The most bytes of tensors on the device so far; on the CPU the process's peak."""
+    import torch
+
+    from benchmarks.frame import peak_rss
+
+    if where.type != "cuda":
+        return peak_rss()
+    if reset:
+        torch.cuda.reset_peak_memory_stats(where)
+    return torch.cuda.max_memory_allocated(where)
