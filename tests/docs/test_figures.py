@@ -1,4 +1,4 @@
-"""Every figure in the README stands in the record of the benchmark that its row names."""
+"""A figure in the README or the documentation is a recorded one, or the page has none."""
 
 from __future__ import annotations
 
@@ -16,6 +16,31 @@ ROW = re.compile(
     r"^\| .+ \| (?P<beside>.+) \| (?P<ratio>[^|]*\d[^|]*) \| `.*benchmarks (?P<name>\w+)` \|$", re.MULTILINE
 )
 ROWS = [match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text())]
+# Decisions quote what was measured on the day they were taken; all other pages leave figures to the benchmarks page,
+# which is drawn from the records.
+PAGES = [
+    ROOT / "README.md",
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if not {"_build", "_generated", "decisions"} & {*p.parts}),
+]
+# a number with a unit of time, memory or comparison behind it, a Dice, or a power of ten
+FIGURE = re.compile(
+    r"(?<![\w.^-])\d[\d,.]*(?:\s*(?:to|and|-)\s*\d[\d,.]*)?\s?"
+    r"(?:times|seconds?|s|ms|min|minutes?|hours?|h|[KMG]i?B|GFLOPs?|percent|%|thousand|millionths?)(?![\w/])"
+    r"|\bDice\b[^.|]{0,40}?\d\.\d+"
+)
+# What is set and not measured: limits, tolerances and promises, each held by the code or a test.
+SETTINGS = {
+    "bundles.md": {"10 MiB"},
+    "cross_validation.md": {"95 %", "Dice is at most 0.001"},
+    "evaluation.md": {"95 %"},
+    "exchange.md": {"99.9 %", "99.99 %"},
+    "limits.md": {"0.5 %", "4 GiB"},
+    "memory.md": {"2 GiB"},
+    "phantoms.md": {"2 %"},
+    "planning.md": {"15 %", "0.1 %", "1 %"},
+    "report.md": {"2 MB"},
+    "sharing.md": {"0.5 %", "2 %", "4 GiB"},
+}
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -25,6 +50,13 @@ def numbers(value: Any) -> Iterator[float]:
             yield from numbers(item)
     elif isinstance(value, (int, float)):
         yield float(value)
+
+
+def prose(page: Path) -> str:
+    """A page without its code, its transcripts and the rows that are held against records."""
+    text = re.sub(r"^(```|~~~).*?^\1$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`|^    .*$", "", ROW.sub("", text), flags=re.MULTILINE)
+    return " ".join(text.split())
 
 
 def test_the_readme_has_figures() -> None:
@@ -43,3 +75,17 @@ def test_a_figure_is_the_recorded_one(row: dict[str, str]) -> None:
     for text in re.findall(r"\d+(?:\.\d+)?", row["ratio"]):
         digits = len(text.partition(".")[2])
         assert any(round(number, digits) == float(text) for number in measured), (text, sorted(measured))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_a_page_claims_no_figure_of_its_own(page: Path) -> None:
+    """What is measured stands in a record, and from there on the benchmarks page; prose has settings alone."""
+    found = {match.group() for match in FIGURE.finditer(prose(page))}
+    assert found == SETTINGS.get(page.name, set())
+
+
+def test_a_claim_would_be_found() -> None:
+    """The pattern knows how figures are written, so that the test above cannot be empty."""
+    for claim in ("4.9 GB", "2.1 to 6.4 times", "Dice of 0.912", "30 s", "72 percent", "667 MiB"):
+        assert FIGURE.search(f"it is {claim} here"), claim
+    assert not FIGURE.search("a volume of 512 x 512 x 400 voxels, 24 classes, 3 sizes")
