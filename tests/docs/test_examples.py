@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from volseg.bundle.packing import pack_bundle
 from volseg.data.phantom import write_cohort
@@ -82,6 +83,19 @@ def test_python_runs(page: Path, place: Path) -> None:
     }
     for block in PYTHON.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["deformation", "doors", "memory", "tiles"])
+def test_a_script_draws_the_committed_figures(script: str, tmp_path: Path) -> None:
+    """From the package as it is now, under the names that pages show, and as large."""
+    figures = ROOT / "docs" / "figures"
+    subprocess.run([sys.executable, figures / f"{script}.py", tmp_path], check=True, timeout=600)
+    drawn = sorted(tmp_path.iterdir())
+    assert drawn
+    for picture in drawn:
+        with Image.open(picture) as new, Image.open(figures / picture.name) as kept:
+            assert new.size == kept.size
 
 
 def shell(blocks: list[str], shorter: dict[str, str], folder: Path) -> None:
