@@ -39,7 +39,7 @@ def stream_logits(
     before the first piece is asked for.
 
     Args:
-        x: (channels, *spatial), on any device.
+        x: ``(channels, *spatial)``, on any device.
         network: in evaluation mode, on the device it is to run on.
         max_memory: the peak above the loaded model and the input volume, as ``"2GiB"`` or in bytes.
         tile: the size of tiles, or of slabs along the axis they follow, instead of what the memory suggests.

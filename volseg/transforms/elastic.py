@@ -49,7 +49,7 @@ class Deformation:
         return CoordinateMap(positions + self.displacement, self.origin, self.step, self.kind)
 
     def field(self, shape: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
-        """The dense displacement (axis, *shape), in voxels."""
+        """The dense displacement ``(axis, *shape)``, in voxels."""
         return CoordinateMap(self.displacement, self.origin, self.step, self.kind).dense(shape, device)
 
     def least_determinant(self, shape: Sequence[int]) -> float:

@@ -61,7 +61,7 @@ def warp(
     fill: float = 0.0,
     shape: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """A channel-first image (C, *spatial) resampled at the positions that ``mapping`` gives its voxels.
+    """A channel-first image ``(C, *spatial)`` resampled at the positions that ``mapping`` gives its voxels.
 
     Args:
         image: on any device; integer images come back as float32 from ``linear`` and ``cubic``, and as they are from
