@@ -32,6 +32,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Training": ("elastic", "spatial", "weightmap", "train_step", "time_to_dice", "plan_memory", "chaos_train"),
     "Quality": ("em", "nuclei_parts"),
     "The command line": ("startup",),
+    "The tests": ("mutants",),
 }
 FURTHER = "Further"
 # What a ratio is; for all others the peer's figure over ours.
@@ -39,6 +40,7 @@ RATIOS: Mapping[str, str] = {
     "train_step": "the step with real data / the step on a constant batch",
     "time_to_dice": "seconds of ours / seconds of the peer",
     "plan_memory": "how far the prediction was off, as a share",
+    "mutants": "the share that is killed",
     "chaos_bitflip": "ours : peer",
 }
 KEYS = ("work", "ours", "peer", "ratio", "machine", "versions", "date")

@@ -38,6 +38,7 @@ SETTINGS = {
     "memory.md": {"2 GiB"},
     "phantoms.md": {"2 %"},
     "planning.md": {"15 %", "0.1 %", "1 %"},
+    "quality.md": {"90 %", "95 %"},
     "report.md": {"2 MB"},
     "sharing.md": {"0.5 %", "2 %", "4 GiB"},
 }
