@@ -36,7 +36,7 @@ def draw_memory(path: Path) -> None:
         ax.plot(LENGTHS, foretold, color=colour, linewidth=2, label=f"volseg, {budget} GiB allowed")
         ax.axhline(budget, color=colour, linestyle=":", linewidth=1)
     ax.set(xlabel="slices of 512 x 512", ylabel="GiB above model and input", ylim=(0, 10), xlim=(64, 832))
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.7), frameon=False)
     save(figure, path)
 
 
