@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -45,27 +46,6 @@ def test_a_misuse_is_one_line_and_exit_2(volseg, words: list[str]) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_leaves_with_130(tmp_path) -> None:
-    """An interrupted verb leaves with 130 and no traceback."""
-    words = [sys.executable, "-m", "volseg.cli", "phantom", "-o", str(tmp_path / "p"), "-n", "1000"]
-    # a shell starts its background jobs deaf to Ctrl-C, and children inherit that: have this one listen
-    listening = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, listening)
-    assert child.stderr is not None
-    try:
-        child.stderr.readline()  # the first phantom is done
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
-    finally:
-        child.kill()
-        child.stderr.close()
-    assert child.returncode == 130
-    assert "Traceback" not in said
-
-
 def test_no_verb_shows_the_help(volseg) -> None:
     """``volseg`` alone shows what there is."""
     run = volseg()
@@ -83,11 +63,39 @@ def test_what_does_not_fit_into_memory_is_one_line(volseg, tmp_path) -> None:
 
 
 def test_the_version_names_its_build(volseg) -> None:
-    """``--version`` tells the interpreter and the torch and monai it stands on."""
+    """``--version`` tells the commit, the interpreter and the torch and monai it stands on."""
+    from volseg.cli.build import build
+
     run = volseg("--version")
     assert run.returncode == 0
     assert run.stdout.startswith("volseg ")
     assert all(word in run.stdout for word in ("python", "torch", "monai"))
+    commit = build()
+    assert commit is None or f"(build {commit}, " in run.stdout
+
+
+def test_a_build_is_a_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
+    """Outside a repository nothing is said, even inside of another one."""
+    from volseg.cli.build import commit
+
+    def git(*words: str) -> str:
+        named = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+        return subprocess.run(
+            ["git", "-C", tmp_path, *named, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert commit(tmp_path) is None
+    git("init", "--quiet")
+    assert commit(tmp_path) is None  # no commit yet
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/file").write_text("as committed")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "First")
+    head = git("rev-parse", "HEAD")
+    assert commit(tmp_path) == head[:12]
+    (tmp_path / "inner/file").write_text("changed")
+    assert commit(tmp_path) == f"{head[:12]}+changes"
+    assert commit(tmp_path / "inner") is None
 
 
 def test_contradicting_options_are_a_usage_error(volseg) -> None:
@@ -104,6 +112,18 @@ def test_doctor_tells_versions_and_devices_as_json(volseg) -> None:
     assert found["versions"]["torch"]
     assert "cpu" in found["devices"]
     assert not found["broken"]
+
+
+def test_doctor_knows_every_extra() -> None:
+    """Those that users install, with the packages they bring."""
+    from volseg.cli.doctor import EXTRAS
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    declared = project["optional-dependencies"].items()
+    ours = {extra: {line.split(">=")[0] for line in lines} for extra, lines in declared}
+    for extra, packages in EXTRAS.items():
+        assert set(packages) <= ours[extra]
+    assert set(ours) - set(EXTRAS) == {"peers", "test", "dev", "docs"}
 
 
 def test_doctor_says_what_to_do(volseg) -> None:

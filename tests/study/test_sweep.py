@@ -212,6 +212,8 @@ def test_the_verb(tiny: Recipe, tmp_path: Path) -> None:
     dry = CliRunner().invoke(app, words)
     assert dry.exit_code == 0
     assert [line.split()[:2] for line in dry.stdout.splitlines()[1:]] == [["lr=0.01", "1,714"], ["lr=0.001", "1,714"]]
+    costs = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [(row["recipe"], row["parameters"]) for row in costs] == [("lr=0.01", 1714), ("lr=0.001", 1714)]
     wrong = CliRunner().invoke(app, [*words, "--set", "training.epohcs=3"])
     assert isinstance(wrong.exception, RecipeError)
     assert "did you mean 'epochs'?" in str(wrong.exception)

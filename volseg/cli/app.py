@@ -25,6 +25,7 @@ from volseg.cli import (
     train,
 )
 from volseg.cli.bundle import bundle_app
+from volseg.cli.verb import add_verb
 from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
 # Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
@@ -33,7 +34,8 @@ _MISUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name_
 app = typer.Typer(
     name="volseg",
     help="Volumetric segmentation with the U-Net family: train, segment folders of scans, measure, share.",
-    epilog="Research use only: volseg is not a medical device.",
+    epilog="The help of each verb has examples; --install-completion completes verbs and options in your shell.\n"
+    "Research use only: volseg is not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,27 +69,30 @@ def frame(
     console.settings.debug = debug
 
 
-app.command()(doctor.doctor)
-app.command()(demo.demo)
-app.command()(phantom.phantom)
-app.command()(check.check)
-app.command()(fingerprint.fingerprint)
-app.command()(plan.plan)
-app.command()(train.train)
-app.command()(sweep.sweep)
-app.command()(predict.predict)
-app.command()(evaluate.evaluate)
-app.command()(cardiac.cardiac)
-app.command()(report.report)
+add_verb(app, doctor.doctor)
+add_verb(app, demo.demo)
+add_verb(app, phantom.phantom)
+add_verb(app, check.check)
+add_verb(app, fingerprint.fingerprint)
+add_verb(app, plan.plan)
+add_verb(app, train.train)
+add_verb(app, sweep.sweep)
+add_verb(app, predict.predict)
+add_verb(app, evaluate.evaluate)
+add_verb(app, cardiac.cardiac)
+add_verb(app, report.report)
 app.add_typer(bundle_app)
 
 
 def version_line() -> str:
-    """The version with its build: the interpreter and the packages whose versions change results."""
+    """The version with its build: the commit, the interpreter and the packages whose versions change results."""
     from importlib.metadata import PackageNotFoundError, version
     from platform import python_version
 
-    built = [f"python {python_version()}"]
+    from volseg.cli.build import build
+
+    commit = build()
+    built = ([] if commit is None else [f"build {commit}"]) + [f"python {python_version()}"]
     for package in ("torch", "monai"):
         try:
             built.append(f"{package} {version(package)}")

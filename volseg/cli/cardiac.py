@@ -47,7 +47,10 @@ def cardiac(
 
     The ends of the beat are told by Info.cfg or by names ending with _ED and _ES; else the largest and the smallest
     left ventricle among a patient's frames decide. Exit code 3 when some patients cannot be measured.
-    Example: volseg cardiac -p out/ -g data/ -o hearts.csv --plot agreement.svg
+
+    Examples:
+        volseg cardiac -p masks/ -o hearts.csv
+        volseg cardiac -p masks/ -g data/ -o hearts.csv --plot agreement.svg
     """
     from volseg.evaluation.cardiac import cardiac_csv, cardiac_json, measure_found
     from volseg.evaluation.hearts import Roles, find_hearts

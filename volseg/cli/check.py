@@ -31,7 +31,11 @@ def check(
 ) -> None:
     """Read every case to the end and judge it: integrity, geometry, voxels, labels, pairing.
 
-    Exit code 3 when some cases fail. Example: volseg check data/ --recipe configs/acdc_unet3d.yaml
+    Exit code 3 when some cases fail.
+
+    Examples:
+        volseg check data/
+        volseg check data/ --recipe configs/acdc_unet3d.yaml --json
     """
     from volseg.data.cohort import find_cases
     from volseg.data.judgement import judge_all

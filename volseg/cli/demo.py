@@ -31,6 +31,10 @@ def demo(
     """Draw phantom hearts, train a small 3-D U-Net, segment unseen hearts, measure, report: minutes on two cores.
 
     Run again with the same options, it goes on where it was interrupted. The report's path is the last line.
+
+    Examples:
+        volseg demo
+        volseg demo -o hearts --patients 8 --epochs 6
     """
     from volseg.recipe import load_recipe
 

@@ -14,6 +14,7 @@ EXTRAS = {
     "mlflow": ("mlflow-skinny",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "dicom-codecs": ("pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm"),
+    "signing": ("model-signing", "pyOpenSSL"),
 }
 # torch 2.9 runs 3-D convolutions under mixed precision about four times slower; before 2.10 `weights_only` has holes
 OLDEST_TORCH = (2, 10)
@@ -24,7 +25,9 @@ def doctor(
 ) -> None:
     """Show versions, devices, memory and readers, and say what to do about what is missing.
 
-    Example: volseg doctor --json
+    Examples:
+        volseg doctor
+        volseg doctor --json
     """
     found = examine()
     if as_json:
@@ -36,7 +39,7 @@ def doctor(
             for name, value in found[part].items()
         ]
         console.result_table(["part", "what", "found"], rows)
-        for advice in found["advice"]:
+        for advice in found["advice"] or ["nothing is missing"]:
             console.result(f"- {advice}")
     if found["broken"]:
         raise typer.Exit(console.FAILED)
@@ -97,10 +100,18 @@ def _devices() -> tuple[dict[str, Any], list[str]]:
         about = torch.cuda.get_device_properties(index)
         devices[f"cuda:{index}"] = f"{about.name}, {_gib(about.total_memory)}"
     if torch.cuda.device_count() == 0:
-        advice.append("no CUDA device: training and prediction run on the CPU")
+        advice.append(f"no CUDA device: training and prediction run on the CPU; {_without_cuda()}")
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
         advice.append(f"torch {torch.__version__} is too old: pip install 'torch>=2.10'")
     return devices, advice
+
+
+def _without_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "with a GPU in this machine, install a build of torch that knows it: this one is for the CPU alone"
+    return "with a GPU in this machine, see that nvidia-smi lists it and that CUDA_VISIBLE_DEVICES does not hide it"
 
 
 def _version(package: str) -> str | None:

@@ -74,7 +74,11 @@ def evaluate(
 ) -> None:
     """Measure predictions: Dice, IoU, HD95, HD, ASSD, surface Dice and volumes, of each case and of the cohort.
 
-    Exit code 3 when some cases cannot be scored. Example: volseg evaluate -p out/ -g data/ -o metrics.json
+    Exit code 3 when some cases cannot be scored.
+
+    Examples:
+        volseg evaluate -p masks/ -g data/ -o metrics.json --csv cases.csv
+        volseg evaluate -p masks/ -g data/ -o metrics.json --compare others/
     """
     from volseg.evaluation import evaluate_pairs, evaluation_csv, evaluation_json, pair_masks
     from volseg.io.atomic import write_json, write_text

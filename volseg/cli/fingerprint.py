@@ -28,7 +28,11 @@ def fingerprint(
 ) -> None:
     """Measure what the images and label maps of a cohort are like; each file is read once.
 
-    Exit code 3 when some cases cannot be read. Example: volseg fingerprint data/ -o fingerprint.json
+    Exit code 3 when some cases cannot be read.
+
+    Examples:
+        volseg fingerprint data/
+        volseg fingerprint data/ -o fingerprint.json
     """
     from volseg.data.cohort import find_cases
     from volseg.data.fingerprint import fingerprint as measure

@@ -36,7 +36,9 @@ def phantom(
 ) -> None:
     """Write a labelled synthetic cohort of known volumes, to try things out on.
 
-    Example: volseg phantom -o cohort --kind heart -n 5 --seed 7
+    Examples:
+        volseg phantom -o cohort --kind heart -n 5 --seed 7
+        volseg phantom -o abdomens --kind ct -n 3
     """
     from volseg.data.phantom import write_cohort
 

@@ -58,7 +58,9 @@ def plan(
 ) -> None:
     """Plan a training: measure the data, rehearse a few steps on this machine, write a recipe with its reasons.
 
-    Example: volseg plan data/ -o configs/mine.yaml --budget 30min --explain
+    Examples:
+        volseg plan data/ -o configs/mine.yaml --explain
+        volseg plan data/ -o configs/mine.yaml --memory 8GiB --budget 30min
     """
     seconds = _seconds(budget)
     files = _files(output, dims)

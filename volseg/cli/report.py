@@ -50,7 +50,10 @@ def report(
     """Write a report that opens offline in any browser: figures, plots, the worst cases first, a viewer of each.
 
     Exit code 3 when some cases failed; they are in the report with their reasons.
-    Example: volseg report -i data/ -p masks/ -g data/ -o report/
+
+    Examples:
+        volseg report -i data/ -p masks/ -o report/
+        volseg report -i data/ -p masks/ -g data/ -o report/
     """
     from volseg.recipe import load_recipe
     from volseg.report import Drawing, Sources, gather, require_place, write_report

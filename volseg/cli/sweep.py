@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volseg.cli import console
+
+if TYPE_CHECKING:
+    from volseg.study.arms import Arm
 
 
 def sweep(
@@ -37,7 +41,9 @@ def sweep(
 
     Exit code 3 when some trainings fail, 130 when a signal interrupted it; --resume goes on.
 
-    Example: volseg sweep configs/sweeps/optimizers_2d.yaml -d data/ -o sweep/
+    Examples:
+        volseg sweep configs/sweeps/optimizers_2d.yaml -d data/ -o sweep/ --dry-run
+        volseg sweep configs/sweeps/optimizers_2d.yaml -d data/ -o sweep/
     """
     from volseg.data.cohort.naming import counted
     from volseg.study.arms import base_recipe, make_arms
@@ -47,14 +53,7 @@ def sweep(
     arms = make_arms(chosen, base_recipe(chosen, file, recipe, overlay or [], sets or []), file)
     console.say(f"{counted(len(arms), 'recipe')}, {counted(len(chosen.seeds), 'training')} of each")
     if dry_run:
-        from volseg.study.costs import cost
-
-        rows = []
-        for arm in arms:
-            found = cost(arm.recipe)
-            epochs = str(arm.recipe.training.epochs)
-            rows.append([arm.name, f"{found.parameters:,}", f"{found.operations / 1e9:.3g}", epochs])
-        console.result_table(["recipe", "parameters", "GFLOP", "epochs"], rows)
+        _tell_costs(arms, as_json)
         return
     from volseg.engine.stopping import Stop
     from volseg.study.sweep import sweep as run
@@ -78,3 +77,21 @@ def sweep(
     )
     if failed:
         raise typer.Exit(console.FAILED if len(failed) == len(result.rows) else console.SOME_FAILED)
+
+
+def _tell_costs(arms: Sequence[Arm], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from volseg.study.costs import cost
+
+    costs = {arm.name: (cost(arm.recipe), arm.recipe.training.epochs) for arm in arms}
+    if as_json:
+        console.result_json(
+            [{"recipe": name, **asdict(found), "epochs": epochs} for name, (found, epochs) in costs.items()]
+        )
+        return
+    rows = [
+        [name, f"{found.parameters:,}", f"{found.operations / 1e9:.3g}", str(epochs)]
+        for name, (found, epochs) in costs.items()
+    ]
+    console.result_table(["recipe", "parameters", "GFLOP", "epochs"], rows)

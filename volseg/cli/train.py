@@ -47,7 +47,13 @@ def train(
     With --fold all a network for each fold, the masks of all cases by the network that never saw them, what is done to
     masks and how far they can be trusted, and one bundle of all networks.
 
-    Exit code 130 when a signal interrupted it. Example: volseg train -r configs/heart_unet3d.yaml -d data/ -o run/
+    Exit code 130 when a signal interrupted it.
+
+    Examples:
+        volseg train -r configs/heart_unet3d.yaml -d data/ -o run/
+        volseg train -d data/ -o run/ --resume
+        volseg train -b bundles/acdc_unet3d -d data/ -o run/ --set training.epochs=20
+        volseg train -r configs/mine.yaml -d data/ -o folds/ --fold all
     """
     chosen = _recipe(recipe, bundle, out, resume, overlay or [], sets or [])
     from volseg.engine.stopping import Stop

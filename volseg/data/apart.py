@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -59,6 +60,33 @@ def _alone(work: Callable[[Item], Result], item: Item, lost: Callable[[Item], Re
 def _running(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[list[Future[Result]]]:
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
-        yield [pool.submit(work, item) for item in items]
+        with deaf():
+            futures = [pool.submit(_heeding, work, item) for item in items]
+        yield futures
     finally:
         pool.shutdown(cancel_futures=True)  # whoever stops listening waits for what is in flight, not for the rest
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """What is begun in here does not hear Ctrl-C, which a terminal sends to children too: their parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - not on this system: children then tell of it
+        yield
+        return
+    resource_tracker.ensure_running()  # begun later, it would open the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _heeding(work: Callable[[Item], Result], item: Item) -> Result:
+    """Let Ctrl-C in while there is work to give up: its temporaries go, and it fails as an item, without a word."""
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover
+        return work(item)
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        return work(item)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from volseg.data.apart import deaf
 from volseg.engine.stopping import Stop
 
 Job = TypeVar("Job")
@@ -48,7 +49,8 @@ def each_in_process(
             while waiting and free and stop.why is None:
                 job, device = waiting.pop(0), free.pop(0)
                 process = context.Process(target=work, args=(job, device))
-                process.start()
+                with deaf():
+                    process.start()
                 running[process.sentinel] = process, job, device
             for sentinel in wait(list(running), timeout=_PATIENCE):
                 process, job, device = running.pop(sentinel)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import typer
 
 from volseg.cli.bundle import build, check, export, import_, inspect, pack, sign, unpack, verify
+from volseg.cli.verb import add_verb
 
 bundle_app = typer.Typer(
     name="bundle", help="Build, check, look into, pack, verify, sign, import and export bundles.", no_args_is_help=True
 )
-bundle_app.command()(build.build)
-bundle_app.command()(check.check)
-bundle_app.command()(export.export)
-bundle_app.command("import")(import_.import_)
-bundle_app.command()(inspect.inspect)
-bundle_app.command()(pack.pack)
-bundle_app.command()(unpack.unpack)
-bundle_app.command()(verify.verify)
-bundle_app.command()(sign.sign)
+add_verb(bundle_app, build.build)
+add_verb(bundle_app, check.check)
+add_verb(bundle_app, export.export)
+add_verb(bundle_app, import_.import_, "import")
+add_verb(bundle_app, inspect.inspect)
+add_verb(bundle_app, pack.pack)
+add_verb(bundle_app, unpack.unpack)
+add_verb(bundle_app, verify.verify)
+add_verb(bundle_app, sign.sign)

@@ -23,7 +23,11 @@ def build(
 ) -> None:
     """Render a recipe as a MONAI bundle; the same recipe and weights give the same bytes.
 
-    Weights and results that are in the folder stay. Example: volseg bundle build configs/heart_unet3d.yaml -o heart
+    Weights and results that are in the folder stay.
+
+    Examples:
+        volseg bundle build configs/heart_unet3d.yaml -o heart
+        volseg bundle build configs/heart_unet3d.yaml -o heart -w best.safetensors
     """
     from volseg.bundle.rendering.build import build_bundle
     from volseg.recipe import load_recipe

@@ -18,7 +18,11 @@ def check(
 ) -> None:
     """Check layout, metadata, configurations, weights, documents and manifest; nothing a bundle brings is executed.
 
-    Prints a line for everything that is wrong, and exits with 1 then. Example: volseg bundle check bundles/*
+    Prints a line for everything that is wrong, and exits with 1 then.
+
+    Examples:
+        volseg bundle check bundles/heart_unet3d
+        volseg bundle check bundles/* --json
     """
     from volseg.bundle.check import check_bundle
 

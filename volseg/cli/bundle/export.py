@@ -32,7 +32,9 @@ def export(
 ) -> None:
     """Write a bundle's network as ONNX or torch.export, checked against itself; or all of it as a MONAI bundle.
 
-    Examples: volseg bundle export heart -o heart.onnx · volseg bundle export heart --vendor -o heart_monai.zip
+    Examples:
+        volseg bundle export heart -o heart.onnx
+        volseg bundle export heart --vendor -o heart_monai.zip
     """
     form = to.value if to is not None else output.suffix.removeprefix(".")
     if vendor and to is not None:

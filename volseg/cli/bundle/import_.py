@@ -19,7 +19,10 @@ def import_(
 ) -> None:
     """Turn a MONAI bundle whose inference configuration is data into one of volseg's; nothing of it is executed.
 
-    What is not understood is refused, with file, line and reason. Example: volseg bundle import spleen.zip -o spleen
+    What is not understood is refused, with file, line and reason.
+
+    Examples:
+        volseg bundle import spleen.zip -o spleen
     """
     from volseg.bundle.importing.importing import import_bundle
 

@@ -20,7 +20,11 @@ def inspect(
 ) -> None:
     """Tell what a bundle is and what running it would execute; nothing of it is run.
 
-    Exit code 1 when the verdict is "refuses". Example: volseg bundle inspect spleen_ct.zip
+    Exit code 1 when the verdict is "refuses".
+
+    Examples:
+        volseg bundle inspect spleen_ct.zip
+        volseg bundle inspect spleen_ct.zip --all --json
     """
     from volseg.bundle.audit import Verdict
     from volseg.bundle.inspect import inspect_bundle

@@ -18,7 +18,8 @@ def pack(
 
     A trained bundle without an acceptance case gets one.
 
-    Example: volseg bundle pack bundles/heart -o heart.zip
+    Examples:
+        volseg bundle pack bundles/heart -o heart.zip
     """
     from volseg.bundle.packing import pack_bundle
     from volseg.bundle.verifying.golden import golden_to_pack

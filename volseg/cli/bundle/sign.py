@@ -21,7 +21,10 @@ def sign(
 ) -> None:
     """Sign a bundle that is as its manifest says, offline; for its zip and for the folder it unpacks to.
 
-    The password of an encrypted key is taken from VOLSEG_KEY_PASSWORD. Example: volseg bundle sign heart.zip -k lab.pem
+    The password of an encrypted key is taken from VOLSEG_KEY_PASSWORD.
+
+    Examples:
+        volseg bundle sign heart.zip -k lab.pem
     """
     from volseg.bundle.verifying.signing import sign_bundle
 

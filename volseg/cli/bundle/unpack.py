@@ -19,7 +19,8 @@ def unpack(
 ) -> None:
     """Unpack a bundle that is as its manifest says, into OUT/NAME.
 
-    Example: volseg bundle unpack heart.zip -o bundles/
+    Examples:
+        volseg bundle unpack heart.zip -o bundles/
     """
     from volseg.bundle.packing import unpack_bundle
 

@@ -26,7 +26,11 @@ def verify(
 ) -> None:
     """Hold a bundle against its manifest, its recipe and its acceptance case; nothing that it brings is executed.
 
-    Exit code 1 with the first difference. Example: volseg bundle verify heart.zip --identity lab.pub
+    Exit code 1 with the first difference.
+
+    Examples:
+        volseg bundle verify heart.zip
+        volseg bundle verify heart.zip --identity lab.pub
     """
     from volseg.bundle.verifying.verify import verify_bundle
     from volseg.errors import UsageError, VolsegError
