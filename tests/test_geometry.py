@@ -149,3 +149,82 @@ def test_a_wrong_orientation_says_what_is_right(codes: str) -> None:
     """An axis code that names no orientation is refused with an example."""
     with pytest.raises(UsageError, match="for example RAS or LPI"):
         Grid.from_spacing((2, 2, 2), (1, 1, 1)).reoriented(codes)
+
+
+def test_corners_are_the_outermost_voxel_centres() -> None:
+    """Eight in 3-D, in millimetres, however the grid is given; a single slice has its corners twice."""
+    grid = Grid((3, 1, 2), np.array([[2, 0, 0, 10], [0, 3, 0, 20], [0, 0, 0.5, 30], [0, 0, 0, 1]]))
+    expected = [(x, 20, z) for x in (10, 10, 14, 14) for z in (30, 30.5)]
+    np.testing.assert_array_equal(sorted(map(tuple, grid.corners())), sorted(expected))
+    assert grid.corners().dtype == np.float64
+
+
+def test_points_keep_their_arrangement() -> None:
+    """One point, a row, a table of points: indices come back in the same shape, with their fractions."""
+    grid = Grid.from_spacing((8, 8), (2, 4))
+    assert grid.to_index([3, 10]).tolist() == [1.5, 2.5]
+    table = np.arange(12).reshape(2, 3, 2)
+    assert grid.to_index(table).shape == (2, 3, 2)
+    np.testing.assert_array_equal(grid.to_index(table), table / (2.0, 4.0))
+    assert grid.to_index(table.astype(np.float32)).dtype == np.float64
+
+
+def test_the_finer_of_two_grids_decides_what_is_the_same_place() -> None:
+    """A shift of half a millimetre is much for voxels of one, whichever grid has them; just as far is not farther."""
+    fine, coarse = Grid.from_spacing((1, 1), (1, 1)), Grid((1, 1), [[100, 0, 0.5], [0, 100, 0], [0, 0, 1]])
+    assert not fine.same_as(coarse)
+    assert not coarse.same_as(fine)
+    assert fine.same_as(coarse, tolerance=0.5)
+    assert not fine.same_as(coarse, tolerance=0.499)
+
+
+def test_two_grids_that_differ_are_told_apart_in_words() -> None:
+    """Which file, how far, and what each is like."""
+    near, far = Grid.from_spacing((2, 2, 2), (1.5, 1.5, 10)), Grid.from_spacing((2, 2, 2), (1.5, 1.5, 12.25))
+    told = "case: the two grids lie 2.25 mm apart (spacing 1.5x1.5x10 mm, RAS and 1.5x1.5x12.25 mm, RAS)"
+    with pytest.raises(GridMismatch) as caught:
+        near.require_same(far, where="case")
+    assert str(caught.value) == told
+    with pytest.raises(GridMismatch) as caught:
+        near.require_same(Grid.from_spacing((2, 2, 3), (1, 1, 1)), where="case")
+    assert str(caught.value) == "case: the two grids differ in shape: (2, 2, 2) and (2, 2, 3)"
+
+
+def test_resampling_counts_voxels_by_the_field_of_view() -> None:
+    """Twice the spacing, half the voxels; never none; one spacing for each axis."""
+    grid = Grid.from_spacing((10, 7, 3), (1, 2, 0.5))
+    assert grid.resampled((2, 1, 0.5)).shape == (5, 14, 3)
+    assert grid.resampled((1.4, 2, 1)).shape == (7, 7, 2)
+    assert grid.resampled((1000, 1000, 1000)).shape == (1, 1, 1)
+    with pytest.raises(ValueError, match="shorter"):
+        grid.resampled((1, 2))
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.floats(0.2, 12)] * 3))
+def test_sampling_keeps_the_first_voxel(seed: int, spacing: tuple[float, float, float]) -> None:
+    """The first centre and the axes stay, the spacing is exact, the last centre is at most half a voxel away."""
+    grid = random_grid(seed)
+    other = grid.sampled(spacing)
+    np.testing.assert_allclose(other.origin, grid.origin, atol=1e-9)
+    np.testing.assert_allclose(other.spacing, spacing)
+    np.testing.assert_allclose(other.direction, grid.direction, atol=1e-9)
+    end = (np.asarray(grid.shape) - 1) * grid.spacing - (np.asarray(other.shape) - 1) * np.asarray(spacing)
+    assert (np.abs(end) <= np.asarray(spacing) * 0.5 + 1e-9).all()
+
+
+def test_sampling_asks_for_a_spacing_of_each_axis() -> None:
+    """Fewer are a mistake."""
+    with pytest.raises(ValueError, match="broadcast"):
+        Grid.from_spacing((4, 4, 4), (1, 1, 1)).sampled((1, 2))
+
+
+def test_grids_hash_by_what_they_are() -> None:
+    """Other shapes and other places have other hashes: a table of grids stays quick."""
+    grids = [Grid.from_spacing((2, 2, n), (1, 1, s)) for n in (2, 3) for s in (1, 2)]
+    assert len({hash(grid) for grid in grids}) == 4
+
+
+def test_orientations_are_listed_once_each() -> None:
+    """Forty-eight in 3-D, where nobody says otherwise."""
+    assert len(set(orientations())) == len(list(orientations(3))) == 48
+    assert sorted(orientations(1)) == ["L", "R"]

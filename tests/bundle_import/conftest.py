@@ -22,6 +22,9 @@ with warnings.catch_warnings():
     import ignite.engine  # noqa: F401
     import monai.bundle
 
+from volseg.bundle.importing.importing import import_bundle
+from volseg.errors import BundleError
+
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 UNET = {
     "_target_": "UNet",
@@ -214,3 +217,22 @@ def make(tmp_path: Path) -> Make:
         return root
 
     return made
+
+
+Refused = Callable[[dict[str, Any]], str]
+
+
+@pytest.fixture
+def refused(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Import the usual bundle with changes that must be refused; what is said: one line, and nothing is written."""
+
+    def told(changes: dict[str, Any]) -> str:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(BundleError) as caught:
+            import_bundle(make(weights={}, **changes), tmp_path / "out")
+        said = str(caught.value)
+        assert len(said.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+        return said
+
+    return told
