@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: all env demo test test-fast check format docs bundles clean
+.PHONY: all env demo test test-fast coverage coverage-report mutants check format docs bundles bench bench-quick clean
 all: check test docs
 
 env: $(READY)
@@ -28,11 +28,25 @@ test: $(READY)
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
+# branches too: nine tenths of everything, more of each part that a wrong mask would come from
+STRICT := volseg/io/* volseg/geometry.py volseg/inference/tiling.py volseg/engine/checkpoint.py volseg/bundle/*
+coverage: $(READY)
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(MAKE) coverage-report
+coverage-report: $(READY)
+	$(BIN)/coverage report --skip-covered --fail-under=90
+	set -f; for part in $(STRICT); do $(BIN)/coverage report --skip-covered --fail-under=95 --include="$$part" || exit 1; done
+
+# small changes to those parts, four fifths of which a test must notice; hours: see python -m benchmarks mutants --help
+mutants: $(READY)
+	$(BIN)/python -m benchmarks mutants --work runs/mutants
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell volseg tests benchmarks docs configs changelog.d *.md
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -44,6 +58,13 @@ docs: $(READY)
 # every shipped bundle rendered anew from its recipe; weights and results already in a folder stay
 bundles: $(READY)
 	for bundle in bundles/*/; do name=$$(basename $$bundle); $(BIN)/volseg bundle build configs/$$name.yaml -o bundles/$$name || exit 1; done
+
+# every benchmark, hours; bench-quick is a few minutes of smaller work and leaves the record as it is
+bench: $(READY)
+	$(BIN)/python -m benchmarks suite
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks suite --quick
 
 clean:
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,7 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+# where results go that are not the record: those of smaller work, say
+RESULTS_VARIABLE = "VOLSEG_BENCHMARK_RESULTS"
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "results")
 # glibc keeps large blocks instead of mapping and unmapping them: half of the time of a CPU convolution net
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": str(256 << 20)}
 _CALL = """
@@ -85,7 +87,7 @@ def record(
         "date": date.today().isoformat(),
         **more,
     }
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1, sort_keys=False) + "\n")
     print(f"written: {path}")

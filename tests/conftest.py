@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, settings
 
 # a busy machine is no failure: time is never what a property is about
 settings.register_profile("volseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("volseg")
+# for tests of the tests, which are run once for every mutant: few examples, and always the same
+settings.register_profile("mutants", settings.get_profile("volseg"), max_examples=20, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "volseg"))
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
