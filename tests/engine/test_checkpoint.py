@@ -77,6 +77,61 @@ def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:
     assert [entry.iteration for entry in checkpoints.entries()] == [10, 15]
 
 
+def test_what_is_damaged_is_told_by_its_name(tmp_path: Path) -> None:
+    """A file that is gone and one with other bytes, newest first; the oldest still serves."""
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for number in (1, 2, 3):
+        checkpoints.save(state(number), number)
+    two, three = tmp_path / "iteration-000000002.pt", tmp_path / "iteration-000000003.pt"
+    two.write_bytes(b"")
+    three.unlink()
+    loaded, told = checkpoints.load()
+    assert loaded["iteration"] == 1
+    assert told == [
+        f"{three}: cannot be read (No such file or directory); going back to the one before",
+        f"{two}: is damaged; going back to the one before",
+    ]
+
+
+@pytest.mark.parametrize("index", ["[{", "[1]", '[{"name": "a"}]', '{"name": 3}', "3"])
+def test_an_index_that_is_none_is_told(index: str, tmp_path: Path) -> None:
+    """Whatever it holds instead."""
+    (tmp_path / INDEX).write_text(index)
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoints(tmp_path).load()
+    assert str(caught.value) == f"{tmp_path / INDEX}: is damaged; start the training anew"
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """A file in its place."""
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(WriteError) as caught:
+        Checkpoints(tmp_path / "run").save(state(1), 1)
+    assert str(caught.value) == f"{tmp_path / 'run'}: the folder cannot be made (File exists)"
+
+
+@pytest.mark.parametrize(("keep", "kept"), [({}, [2, 3]), ({"keep": 3}, [1, 2, 3]), ({"keep": 0}, [3])])
+def test_saving_sweeps_what_the_index_no_longer_names(keep: dict[str, int], kept: list[int], tmp_path: Path) -> None:
+    """Two are kept where nobody says otherwise, and never none; a killed process's leftover goes, other files stay."""
+    checkpoints = Checkpoints(tmp_path / "deep" / "run", **keep)
+    checkpoints.save(state(1), 1)
+    (tmp_path / "deep/run/iteration-000000007.pt").write_bytes(b"half")
+    (tmp_path / "deep/run/notes.txt").write_text("mine")
+    for number in (2, 3):
+        assert checkpoints.save(state(number), number).name == f"iteration-{number:09d}.pt"
+    assert [entry.iteration for entry in checkpoints.entries()] == kept
+    files = {path.name for path in (tmp_path / "deep/run").iterdir()}
+    assert files == {INDEX, "notes.txt", *(f"iteration-{number:09d}.pt" for number in kept)}
+
+
+def test_a_checkpoint_is_loaded_onto_the_device_that_was_asked_for(tmp_path: Path) -> None:
+    """Without a device, onto the CPU."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(1), 1)
+    assert checkpoints.load()[0]["weights"]["a"].device.type == "cpu"
+    assert checkpoints.load("meta")[0]["weights"]["a"].device.type == "meta"
+
+
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     """A pickle that would call something is refused by the loader, whatever its hash."""
 

@@ -114,3 +114,73 @@ def test_mistakes_are_named(error, call):
     """A plan that cannot mean anything is refused where it is made."""
     with pytest.raises(error):
         call()
+
+
+@given(plans())
+def test_a_tile_around_a_kept_box_is_the_plans_own(drawn):
+    """Asked for what one of its tiles keeps, a plan gives that tile; the keeping part alone decides."""
+    tiles, _ = drawn
+    for tile in tiles:
+        assert tiles.around(tile.keep) == tile
+
+
+def test_a_smaller_tile_reads_no_more_than_it_needs():
+    """Half of a kept box with its margin; and it starts on the stride grid or not at all."""
+    tiles = plan((64, 64), tile=32, margin=6, stride=4)
+    part = tiles.around(Box((32, 0), (40, 16)))
+    assert part.read == Box((24, 0), (48, 24))
+    assert part.keep == Box((32, 0), (40, 16))
+    with pytest.raises(UsageError) as caught:
+        tiles.around(Box((32, 2), (40, 16)))
+    assert str(caught.value) == "a tile cannot start at (32, 2); start on multiples of (4, 4)"
+
+
+def test_boxes_tell_their_size_and_place():
+    """Voxels along each axis, all of them, where they are in an array, and within another box."""
+    box = Box((2, 4, 6), (3, 7, 11))
+    assert (box.shape, box.size) == ((1, 3, 5), 15)
+    assert box.slices == (slice(2, 3), slice(4, 7), slice(6, 11))
+    assert box.within(Box((1, 4, 0), (9, 9, 20))) == Box((1, 0, 6), (2, 3, 11))
+    with pytest.raises(UsageError, match=r"a box from \(3,\) to \(3, 4\) holds no voxel"):
+        Box((3,), (3, 4))
+
+
+def test_the_largest_read_is_the_largest_of_any_tile():
+    """Along each axis; what memory is measured by."""
+    tiles = plan((30, 100), tile=(16, 24), margin=(3, 10), stride=(1, 8))
+    assert tiles.largest == tuple(max(tile.read.shape[axis] for tile in tiles) for axis in (0, 1)) == (19, 56)
+    assert tiles.recomputation == pytest.approx((19 + 17) * (40 + 56 + 56 + 48 + 24) / (30 * 104))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: plan((3, 0), 1, 0), "a volume of (3, 0) voxels has nothing to predict"),
+        (
+            lambda: plan((3, 3), 1, -1, 2),
+            "tiles of (1, 1) with margin (-1, -1) and stride (2, 2) mean nothing; use sizes ≥ 1",
+        ),
+        (
+            lambda: plan((3, 3), 1, 0, 0),
+            "tiles of (1, 1) with margin (0, 0) and stride (0, 0) mean nothing; use sizes ≥ 1",
+        ),
+        (lambda: plan((3, 3), (1, 2, 3), 0), "(1, 2, 3) has 3 numbers for a volume with 2 axes"),
+        (lambda: plan((3, 3), 1, 0, padding="full"), "padding is 'same' or 'valid', not 'full'"),
+        (
+            lambda: TilePlan((4,), (2,), (0,), (1,), "same", (0,), (((0, 2, 0, 2), (2, 4, 3, 4)),), (4,)),
+            "the pieces ((0, 2, 0, 2), (2, 4, 3, 4)) do not cover an axis of 4 voxels exactly once",
+        ),
+    ],
+)
+def test_what_means_nothing_is_told_in_words(call, told):
+    """With the numbers that were given."""
+    with pytest.raises((UsageError, SizeError)) as caught:
+        call()
+    assert str(caught.value) == told
+
+
+def test_a_tile_of_less_than_a_stride_is_a_stride():
+    """Tiles are brought down to the grid, and never to nothing; a tile as large as the volume is left alone."""
+    assert [tile.keep.start[0] for tile in plan((20,), tile=3, margin=0, stride=8)] == [0, 8, 16]
+    assert [tile.keep.start[0] for tile in plan((20,), tile=15, margin=0, stride=4)] == [0, 12]
+    assert [tile.keep.start[0] for tile in plan((20,), tile=20, margin=0, stride=8)] == [0]
