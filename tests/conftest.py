@@ -13,12 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # a busy machine is no failure: time is never what a property is about
 settings.register_profile("volseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# for tests of the tests, which are run once for every mutant: few examples, and always the same
-settings.register_profile("mutants", settings.get_profile("volseg"), max_examples=20, derandomize=True)
+# for tests of the tests, which are run once for every mutant: few examples, always the same, none made simpler
+settings.register_profile(
+    "mutants",
+    settings.get_profile("volseg"),
+    max_examples=20,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "volseg"))
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
