@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # another package index, for a CPU build of torch say: make PIP_ARGS="--extra-index-url URL"
 PIP_ARGS ?=
+# more for pytest, two processes on two cores say: make test TEST_ARGS="--numprocesses 2 --dist loadfile"
+TEST_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -23,7 +25,7 @@ demo: $(READY)
 	$(BIN)/volseg demo -o demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_ARGS)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
