@@ -176,47 +176,54 @@ def _channels(network: nn.Module) -> int:
 Make = Callable[..., Path]
 
 
+@pytest.fixture(scope="session")
+def write_image() -> Callable[..., Path]:
+    """Write a volume of blobs: ``write_image(path, seed=0)``."""
+    return image
+
+
+@pytest.fixture(scope="session")
+def write_bundle() -> Callable[..., Path]:
+    """Write a bundle into a new folder: ``write_bundle(root, **changes)``; see ``make``."""
+    return _written
+
+
 @pytest.fixture
 def volume(tmp_path: Path) -> Callable[..., Path]:
     """Write a volume of blobs."""
-
-    def written(name: str, **changes: Any) -> Path:
-        return image(tmp_path / name, **changes)
-
-    return written
+    return lambda name, **changes: image(tmp_path / name, **changes)
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Write a bundle: the usual configuration with changes, dotted, each a value or what ``None`` removes."""
+    return lambda **changes: _written(tmp_path / "spleen_ct", **changes)
 
-    def made(name: str = "spleen_ct", weights: Any = ..., **changes: Any) -> Path:
-        config = copy.deepcopy(CONFIG)
-        for dotted, value in changes.items():
-            *above, last = dotted.split("__")
-            here: Any = config
-            for step in above:
-                here = here[int(step)] if isinstance(here, list) else here[step]
-            if value is None:
-                del here[last]
-            elif isinstance(here, list):
-                here[int(last)] = value
-            else:
-                here[last] = value
-        root = tmp_path / name
-        (root / "configs").mkdir(parents=True)
-        (root / "models").mkdir()
-        (root / "configs" / "inference.json").write_text(json.dumps(config, indent=4))
-        (root / "configs" / "metadata.json").write_text(json.dumps(METADATA))
-        (root / "LICENSE").write_text("Apache License\nVersion 2.0, January 2004\n")
-        if weights is ...:
-            parser = monai.bundle.ConfigParser(config)
-            weights = undecided(parser.get_parsed_content("network_def")).state_dict()
-        if weights is not None:
-            torch.save(weights, root / "models" / "model.pt")
-        return root
 
-    return made
+def _written(root: Path, weights: Any = ..., **changes: Any) -> Path:
+    config = copy.deepcopy(CONFIG)
+    for dotted, value in changes.items():
+        *above, last = dotted.split("__")
+        here: Any = config
+        for step in above:
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        if value is None:
+            del here[last]
+        elif isinstance(here, list):
+            here[int(last)] = value
+        else:
+            here[last] = value
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    (root / "configs" / "inference.json").write_text(json.dumps(config, indent=4))
+    (root / "configs" / "metadata.json").write_text(json.dumps(METADATA))
+    (root / "LICENSE").write_text("Apache License\nVersion 2.0, January 2004\n")
+    if weights is ...:
+        parser = monai.bundle.ConfigParser(config)
+        weights = undecided(parser.get_parsed_content("network_def")).state_dict()
+    if weights is not None:
+        torch.save(weights, root / "models" / "model.pt")
+    return root
 
 
 Refused = Callable[[dict[str, Any]], str]
