@@ -228,3 +228,26 @@ def test_orientations_are_listed_once_each() -> None:
     """Forty-eight in 3-D, where nobody says otherwise."""
     assert len(set(orientations())) == len(list(orientations(3))) == 48
     assert sorted(orientations(1)) == ["L", "R"]
+
+
+def test_a_grid_is_made_of_whole_numbers_and_doubles() -> None:
+    """Whatever it is given as."""
+    grid = Grid(np.array([2.0, 3.0]), np.eye(3, dtype=np.int8))  # type: ignore[arg-type]
+    assert grid.shape == (2, 3)
+    assert [type(n) for n in grid.shape] == [int, int]
+    assert grid.affine.dtype == np.float64
+    assert grid.to_world(np.array([100, 100], dtype=np.int8)).tolist() == [100, 100]
+
+
+def test_grids_are_equal_only_in_both_shape_and_place() -> None:
+    """And equal to nothing that is no grid."""
+    grid = Grid.from_spacing((2, 3), (1, 1))
+    assert grid != Grid.from_spacing((2, 3), (1, 2))
+    assert grid != Grid.from_spacing((3, 2), (1, 1))
+    assert grid != "a grid"
+
+
+def test_turning_leaves_no_negative_zeros() -> None:
+    """They would make equal affines differ in their bytes."""
+    turned = Grid.from_spacing((2, 2, 2), (1, 1, 1)).reoriented("LPI").target
+    assert not np.signbit(turned.affine[turned.affine == 0]).any()

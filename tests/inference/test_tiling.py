@@ -184,3 +184,22 @@ def test_a_tile_of_less_than_a_stride_is_a_stride():
     assert [tile.keep.start[0] for tile in plan((20,), tile=3, margin=0, stride=8)] == [0, 8, 16]
     assert [tile.keep.start[0] for tile in plan((20,), tile=15, margin=0, stride=4)] == [0, 12]
     assert [tile.keep.start[0] for tile in plan((20,), tile=20, margin=0, stride=8)] == [0]
+
+
+@given(plans())
+def test_a_tile_reads_and_gives_just_what_it_must(drawn):
+    """Unpadded, the smallest input the network takes, and what that gives is the input less the margins."""
+    tiles, rest = drawn
+    for tile in tiles:
+        for axis, (m, s) in enumerate(zip(tiles.margin, tiles.stride, strict=True)):
+            read, gives, keep = ((box.start[axis], box.stop[axis]) for box in (tile.read, tile.gives, tile.keep))
+            if tiles.padding == "valid":
+                assert read[1] - read[0] == next_size(keep[1] - keep[0] + 2 * m, s, rest[axis])
+                assert gives == (read[0] + m, read[1] - m)
+            else:
+                assert gives == read
+
+
+def test_a_plan_alone_is_of_a_padded_network_without_poolings():
+    """Nothing else being said."""
+    assert plan((7, 5), 3, 2) == plan((7, 5), (3, 3), (2, 2), (1, 1), "same", (0, 0))
