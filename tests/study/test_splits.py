@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from volseg.data.aliases import refuse_aliases
 from volseg.data.cohort import find_cases
-from volseg.data.folds import make_folds, read_folds
+from volseg.data.content import contents_of
+from volseg.data.folds import Split, make_folds, read_folds
 from volseg.engine.stopping import Stop
+from volseg.engine.train import train
 from volseg.errors import CohortError
 from volseg.geometry import Grid
 from volseg.io import write_volume
@@ -133,6 +137,34 @@ def test_the_same_image_under_two_names_is_refused(tiny: Recipe, tmp_path: Path)
     with pytest.raises(CohortError, match="'anna_frame1' and 'dora_frame2' hold the same image"):
         cross_validate(tiny, data, tmp_path / "run", stop=Stop())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_single_training_refuses_a_copy_on_the_other_side(tiny: Recipe, tmp_path: Path) -> None:
+    """It is told apart by its bytes; copies on one side of a split harm nobody's figures."""
+    table = csv(tmp_path / "data")
+    (tmp_path / "data" / "6x.nii.gz").write_bytes((tmp_path / "data" / "0x.nii.gz").read_bytes())
+    cases = find_cases(table).labelled
+    contents = {case.name: contents_of(case) for case in cases}
+    names = [case.name for case in cases]
+    refuse_aliases(cases, contents, Split(tuple(names[:2] + names[6:]), tuple(names[2:6])))
+    head, *rows = table.read_text().splitlines()
+    sides = ["train"] * 6 + ["validation"] * 2
+    table.write_text("\n".join([f"{head},split", *(f"{row},{side}" for row, side in zip(rows, sides, strict=True))]))
+    with pytest.raises(CohortError, match=r"'0x' and '6x' hold the same image .* on two sides of the split"):
+        train(tiny, table, tmp_path / "run", device="cpu", stop=Stop())
+
+
+def test_check_and_plan_tell_of_copies(tmp_path: Path, volseg: Callable[..., Any]) -> None:
+    """Before anybody waits for a training that refuses them."""
+    data = folders_beside_each_other(tmp_path / "data")
+    copy = (data / "images" / "anna_frame1.nii.gz").read_bytes()
+    (data / "images" / "dora_frame2.nii.gz").write_bytes(copy)
+    checked = volseg("check", data, "--json")
+    assert checked.returncode == 0
+    assert "'anna_frame1' and 'dora_frame2' hold the same image" in checked.stderr
+    assert len(json.loads(checked.stdout)["aliases"]) == 1
+    planned = volseg("plan", data, "-o", tmp_path / "planned.yaml", "--budget", "10s", "--processes", 1)
+    assert "'anna_frame1' and 'dora_frame2' hold the same image" in planned.stderr
 
 
 def test_one_dicom_patient_under_two_names_is_refused(

@@ -37,6 +37,7 @@ def check(
         volseg check data/
         volseg check data/ --recipe configs/acdc_unet3d.yaml --json
     """
+    from volseg.data.aliases import MEND, find_aliases
     from volseg.data.cohort import find_cases
     from volseg.data.judgement import judge_all
     from volseg.recipe import load_recipe
@@ -52,10 +53,15 @@ def check(
             found.append(judgement)
             step(judgement.case)
     bad = sum(not judgement.good for judgement in found)
+    readable = {judgement.case for judgement in found if judgement.good}
+    aliases = [str(alias) for alias in find_aliases(case for case in cohort.labelled if case.name in readable)]
     if as_json:
-        console.result_json({"layout": cohort.layout, "cases": [j.to_dict() for j in found], "failed": bad})
+        cases = [judgement.to_dict() for judgement in found]
+        console.result_json({"layout": cohort.layout, "cases": cases, "failed": bad, "aliases": aliases})
     else:
         _show(found)
+    for alias in aliases:
+        console.warn(f"{alias}; before training {MEND}")
     console.say(f"{len(found) - bad} of {len(found)} cases are good")
     if bad:
         raise typer.Exit(console.SOME_FAILED)

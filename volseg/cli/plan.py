@@ -66,6 +66,7 @@ def plan(
     files = _files(output, dims)
     if not overwrite and (there := [file for file in files if file.exists()]):
         raise UsageError("is there already", where=there[0], mend="--overwrite replaces it")
+    from volseg.data.aliases import MEND, find_aliases
     from volseg.data.cohort import find_cases
     from volseg.data.fingerprint import fingerprint
     from volseg.planning.naming import parse_names, renamed
@@ -81,6 +82,8 @@ def plan(
     if names is not None:
         found = renamed(found, names)
     require_plannable(found, data)
+    for alias in find_aliases(cohort.labelled):
+        console.warn(f"{alias}; before training {MEND}")
     means = _means(memory, seconds, device)
     made = {
         file: _plan(found, cohort, means, device, wanted, file.stem, data)

@@ -29,6 +29,11 @@ class Split:
         if both:
             raise CohortError(f"case {sorted(both)[0]!r} is on two sides of the split")
 
+    @property
+    def sides(self) -> dict[str, str]:
+        """Each case's side: ``train``, ``validation`` or ``test``."""
+        return {name: side for side, names in asdict(self).items() for name in names}
+
 
 def make_folds(
     cases: Sequence[Case], *, number: int = 5, seed: int = 0, group_by: str = "patient", stratify: bool = True
@@ -80,11 +85,10 @@ def check_leaks(split: Split, cases: Iterable[Case], *, group_by: str = "patient
     """
     patients = {case.name: case.patient if group_by == "patient" else case.name for case in cases}
     sides: dict[str, set[str]] = defaultdict(set)
-    for side, names in asdict(split).items():
-        for name in names:
-            if name not in patients:
-                raise CohortError(f"the split names case {name!r}, which is not in the data", mend="divide it anew")
-            sides[patients[name]].add(side)
+    for name, side in split.sides.items():
+        if name not in patients:
+            raise CohortError(f"the split names case {name!r}, which is not in the data", mend="divide it anew")
+        sides[patients[name]].add(side)
     torn = sorted(patient for patient, on in sides.items() if len(on) > 1)
     if torn:
         first = torn[0]

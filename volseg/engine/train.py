@@ -13,6 +13,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import Tensor
 
+from volseg.data.aliases import refuse_aliases
 from volseg.data.caching import MemoryCache, make_cache
 from volseg.data.cohort import Case, find_cases
 from volseg.data.content import Content
@@ -132,7 +133,10 @@ class _Training:
             self._tell({"event": "note", "text": note})
         split = self.beginning.split(cohort.labelled)
         cases = {case.name: case for case in cohort.labelled}
-        contents = self.beginning.contents([cases[name] for name in (*split.train, *split.validation, *split.test)])
+        divided = [cases[name] for name in split.sides]
+        contents = self.beginning.contents(divided)
+        if self.recipe.folds.group_by == "patient":
+            refuse_aliases(divided, contents, split)
         learning = self._learning([cases[name] for name in split.train], contents)
         if learning is None:
             return TrainingResult(self.folder.path, self.stop.why, 0, None, 0, signalled=self.stop.interrupted)

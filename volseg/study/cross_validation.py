@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import save
 
 from volseg.bundle.rendering.build import build_bundle
+from volseg.data.aliases import refuse_aliases
 from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
@@ -25,7 +26,6 @@ from volseg.io import read_labels, write_labels
 from volseg.io.atomic import write_bytes, write_json, write_text
 from volseg.prediction.summary import Record
 from volseg.recipe import Recipe, dump_recipe
-from volseg.study.aliases import refuse_aliases
 from volseg.study.calibration import Calibration, Seen, calibrate
 from volseg.study.calibration_figure import calibration_svg
 from volseg.study.clean_up import CleanUp, steps_of, try_all
