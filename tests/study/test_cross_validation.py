@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +154,30 @@ def test_a_signal_leaves_it_to_be_gone_on_with(recipe: Recipe, cells: Path, tmp_
     assert found.interrupted == "stopped by SIGTERM"
     assert not (tmp_path / "run" / "fold1").exists()
     assert not (tmp_path / "run" / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_each_fold_has_the_time_limit_for_itself(
+    recipe: Recipe, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folds whose time is up leave the network they have, and the cross-validation comes to its end; it can go on."""
+    # a clock that goes on by a second whenever somebody looks
+    monkeypatch.setattr("volseg.engine.stopping.time", SimpleNamespace(monotonic=count().__next__))
+    hurried = recipe.changed({"training.time_limit": "1min", "training.epochs": 1000, "training.validate_every": 1})
+    told: list[str] = []
+    found = cross_validate(hurried, cells, tmp_path / "run", device="cpu", tell=told.append)
+    assert found.interrupted is None
+    assert found.bundle is not None
+    assert [line.split(" in epoch")[0] for line in told if "time limit" in line] == [
+        "fold 0: the time limit is reached",
+        "fold 1: the time limit is reached",
+    ]
+    before = [int(line.split("epoch ")[1].split(";")[0]) for line in told if "time limit" in line]
+    told.clear()
+    cross_validate(hurried, cells, tmp_path / "run", resume=True, device="cpu", tell=told.append)
+    after = [int(line.split("epoch ")[1].split(";")[0]) for line in told if "time limit" in line]
+    assert after[0] > before[0]
+    assert after[1] > before[1]
 
 
 def test_one_division_cannot_be_crossed(recipe: Recipe, cells: Path, tmp_path: Path) -> None:

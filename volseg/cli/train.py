@@ -12,7 +12,6 @@ from volseg.cli import console
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from volseg.engine.stopping import Stop
     from volseg.recipe import Recipe
     from volseg.recipe.postprocessing import Postprocessing
 
@@ -56,11 +55,8 @@ def train(
         volseg train -r configs/mine.yaml -d data/ -o folds/ --fold all
     """
     chosen = _recipe(recipe, bundle, out, resume, overlay or [], sets or [])
-    from volseg.engine.stopping import Stop
-
-    stop = Stop(chosen.training.time_limit)
     if fold == "all":
-        _train_all(chosen, data, out, stop, resume=resume, device=device, deterministic=deterministic)
+        _train_all(chosen, data, out, resume=resume, device=device, deterministic=deterministic)
         return
     if not fold.isdecimal():
         raise UsageError(f"--fold {fold} is no fold", mend="a number from 0, or all")
@@ -74,7 +70,6 @@ def train(
         resume=resume,
         device=device,
         deterministic=deterministic,
-        stop=stop,
         listeners=[Teller()],
     )
     if not result.is_of_use:
@@ -91,10 +86,12 @@ def train(
     console.say(f"{told}trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
-def _train_all(chosen: Recipe, data: Path, out: Path, stop: Stop, **how: Any) -> None:
+def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:
+    from volseg.engine.stopping import Stop
     from volseg.evaluation.tables import figure_text, interval_text
     from volseg.study.cross_validation import cross_validate
 
+    stop = Stop()
     found = cross_validate(chosen, data, out, stop=stop, listeners=[Teller()], tell=console.say, **how)
     if found.interrupted is not None:
         console.say(f"{found.interrupted}; go on with --resume")

@@ -50,3 +50,32 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class Part(Stop):
+    """Stops one part of some work at a time limit of its own, and whenever the whole is to stop.
+
+    >>> whole = Stop(0)
+    >>> Part(whole, 3600).why, Part(Stop(), 0).why
+    ('the time limit is reached', 'the time limit is reached')
+    """
+
+    def __init__(self, whole: Stop, time_limit: float | None = None) -> None:
+        super().__init__(time_limit)
+        self._whole = whole
+
+    @property
+    def why(self) -> str | None:
+        """The reason to stop, in words; none to go on."""
+        return self._whole.why or super().why
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was a signal."""
+        return self._whole.interrupted
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The whole listens: a signal in one part is a wish to stop them all."""
+        with self._whole.listening():
+            yield

@@ -16,7 +16,7 @@ from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
 from volseg.engine.run_folder import RunError, RunFolder
-from volseg.engine.stopping import Stop
+from volseg.engine.stopping import Part, Stop
 from volseg.engine.train import train
 from volseg.errors import CohortError, UsageError
 from volseg.evaluation import Evaluation, evaluate_pairs, evaluation_csv, evaluation_json, pair_cases
@@ -80,14 +80,15 @@ def cross_validate(
         resume: go on: a finished fold is not trained again, an interrupted one is gone on with exactly.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         deterministic: on a GPU, only operations that give the same bits each time, where torch has them.
-        stop: asked after every step and every case; by default it listens to signals and ``training.time_limit``.
+        stop: asked after every step and every case; by default it listens to signals. Beside it each training has
+            ``training.time_limit`` for itself.
         listeners: told what each training tells.
         tell: told in a line what happens beside.
 
     Raises:
         CohortError: if the cases cannot be divided so that nobody is on two sides.
     """
-    stop = stop or Stop(recipe.training.time_limit)
+    stop = stop or Stop()
     work = _CrossValidation(recipe, Path(data), Path(output), device, stop, tell)
     with stop.listening():
         work.begin(resume)
@@ -155,7 +156,7 @@ class _CrossValidation:
             )
 
     def train(self, fold: int, deterministic: bool, listeners: Sequence[Listener]) -> str | None:
-        """Train one fold, unless it is finished; tells why it was interrupted."""
+        """Train one fold, unless it is finished; tells why it cannot be gone on without it."""
         run = self.run(fold)
         if History.of(run).finished:
             require_same_run(RunFolder(run), self.recipe, self.cases)
@@ -170,9 +171,14 @@ class _CrossValidation:
             resume=True,
             device=self.device,
             deterministic=deterministic,
-            stop=self.stop,
+            stop=Part(self.stop, self.recipe.training.time_limit),
             listeners=listeners,
         )
+        if result.interrupted is None:
+            return None
+        if self.stop.why is None and result.is_of_use:
+            self.tell(f"fold {fold}: {result.interrupted} in epoch {result.epoch}; its network is taken as it is")
+            return None
         return result.interrupted
 
     def run(self, fold: int) -> Path:
