@@ -48,13 +48,15 @@ def test_pieces_do_not_show(step: int) -> None:
 
 
 def test_signs_are_what_they_say() -> None:
-    """Expected Dice, variance and disagreement by hand."""
+    """Expected Dice, hesitation, disagreement and spread by hand."""
     one, other = logits(1), logits(2)
     found = told([one, other], 1, 2, 8)["a"]
     shares = [x.softmax(dim=0) for x in (one, other)]
     masks = [(x.argmax(dim=0) == 1) for x in (one, other)]
     expected = [2 * float((p[1] * m).sum()) / float(p[1].sum() + m.sum()) for p, m in zip(shares, masks, strict=True)]
     assert found["doubt"] == pytest.approx(np.mean([log(1.01 - dice) for dice in expected]), rel=1e-5)
+    hesitant = [float((m & (p[1] < 0.8)).sum() + 1) / float(m.sum() + 1) for p, m in zip(shares, masks, strict=True)]
+    assert found["hesitation"] == pytest.approx(np.mean(np.log(hesitant)), rel=1e-6)
     dice = 2 * float((masks[0] & masks[1]).sum()) / float(masks[0].sum() + masks[1].sum())
     assert found["disagreement"] == pytest.approx(log(1.01 - dice), rel=1e-5)
     sizes = np.array([float(m.sum()) for m in masks])
@@ -71,7 +73,7 @@ def test_networks_are_not_held_against_each_other() -> None:
 
 def test_one_pass_alone_has_no_disagreement() -> None:
     """Without copies there is nothing to hold a network against."""
-    assert set(told([logits(5)], 1, 1, 4)["a"]) == {"doubt", "fuzziness", "crumbs", "size"}
+    assert set(told([logits(5)], 1, 1, 4)["a"]) == {"doubt", "hesitation", "crumbs", "size"}
 
 
 def test_watching_changes_nothing() -> None:
@@ -99,12 +101,12 @@ def test_regions_are_counted_by_their_own_channels() -> None:
 
 
 def test_nothing_found_is_the_worst_sign() -> None:
-    """A structure that nobody predicted has an expected Dice of 0, and copies that agree on nothing do not agree."""
+    """A structure that nobody predicted has an expected Dice of 0 and is sure of no voxel; its copies never agree."""
     empty = torch.zeros(3, 8, 6)
     empty[0] = 9.0
     found = told([empty, empty], 1, 2, 4)["a"]
     assert found["doubt"] == found["disagreement"] == error(0.0)
-    assert found["crumbs"] == 0.0
+    assert found["hesitation"] == found["crumbs"] == 0.0
 
 
 def test_errors_and_back() -> None:

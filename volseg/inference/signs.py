@@ -19,17 +19,19 @@ from volseg.labels import Labels
 
 # an error smaller than this is not told from none: the logarithm of errors must not look into the noise
 _SMALLEST_ERROR = 0.01
+# a voxel of the mask below this probability was decided in hesitation
+_SURE = 0.8
 
 #: what is counted for one network alone, and what needs copies of it to disagree
-ALONE = ("doubt", "fuzziness", "crumbs", "size")
+ALONE = ("doubt", "hesitation", "crumbs", "size")
 TOGETHER = ("disagreement", "spread")
 
 
 class Signs:
     """The signs of one prediction, structure by structure.
 
-    ``doubt`` is the error of Dice that the probabilities themselves expect, ``fuzziness`` their variance for each voxel
-    of the mask, ``disagreement`` the error of Dice between mirrored copies and ``spread`` the deviation of their
+    ``doubt`` is the error of Dice that the probabilities themselves expect, ``hesitation`` the share of the mask where
+    they are low, ``disagreement`` the error of Dice between mirrored copies and ``spread`` the deviation of their
     volumes; ``crumbs`` is the share of the mask outside its largest part and ``size`` its volume. All but ``crumbs``
     are logarithms.
 
@@ -50,8 +52,8 @@ class Signs:
         members, structures = networks * turns, len(self.names)
         self._mass = np.zeros((members, structures))  # of probabilities
         self._inside = np.zeros((members, structures))  # of them, on the member's own mask
-        self._variance = np.zeros((members, structures))
         self._voxels = np.zeros((members, structures))  # of the member's own mask
+        self._hesitant = np.zeros((members, structures))  # of these, those below what counts as sure
         self._common = np.zeros((networks, turns, turns, structures))
         self._masks: list[Tensor] = []
 
@@ -70,8 +72,8 @@ class Signs:
             masks = shares > 0.5
         self._mass[member] += _sums(shares)
         self._inside[member] += _sums(shares * masks)
-        self._variance[member] += _sums(shares * (1 - shares))
         self._voxels[member] += _sums(masks)
+        self._hesitant[member] += _sums(masks & (shares < _SURE))
         network, turn = divmod(member, self._turns)
         if self._turns > 1:
             self._masks = self._masks if turn else []
@@ -100,7 +102,8 @@ class Signs:
         expected = np.divide(2 * self._inside[:, number], mass + voxels, out=np.zeros_like(mass), where=voxels > 0)
         signs = {
             "doubt": float(np.mean([error(dice) for dice in expected])),
-            "fuzziness": float(np.mean(np.log1p(self._variance[:, number] / np.maximum(voxels, 1)))),
+            # of an empty mask everything was decided in hesitation
+            "hesitation": float(np.mean(np.log((self._hesitant[:, number] + 1) / (voxels + 1)))),
         }
         if self._turns > 1:
             pairs = [(a, b) for a in range(self._turns) for b in range(a + 1, self._turns)]

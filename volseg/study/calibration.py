@@ -32,7 +32,7 @@ _RIDGE = 1.0
 _HUBER = 1.345
 _ROUNDS = 20
 # signs that can only speak against a mask; the size of a structure can go either way
-_AGAINST = {"doubt", "fuzziness", "disagreement", "spread", "crumbs"}
+_AGAINST = {"doubt", "hesitation", "disagreement", "spread", "crumbs"}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from volseg.bundle.weights import as_safetensors, halved
 from volseg.data.cohort import Case
 from volseg.engine.stopping import Stop
 from volseg.errors import CohortError
+from volseg.inference.signs import ALONE, TOGETHER
 from volseg.io.formats import ending
 from volseg.prediction import Request, plan, run
 from volseg.prediction.summary import Record
@@ -64,7 +65,9 @@ def predict_unseen(
     for number, member in enumerate(members):
         bundle = member_bundle(recipe, [member.weights])
         predictor = bundle.predictor(device=device, raw=True)
-        identity = {**bundle.identity, **predictor.settings, "raw": True}
+        # a case is predicted again where other signs were seen of it
+        signs = [*ALONE, *TOGETHER]
+        identity = {**bundle.identity, **predictor.settings, "raw": True, "signs": signs}
         # unseen cases of each member are a part of the whole, with a summary of its own
         request = Request(data, output, format=form, part=(number, len(members)))
         work = plan(request, identity, [cases[name] for name in member.unseen])
