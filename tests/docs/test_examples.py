@@ -110,7 +110,7 @@ def shell(blocks: list[str], shorter: dict[str, str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From an empty folder to a bundle that another laboratory would use; MONAI's masks are ours."""
     page = (ROOT / "docs/start.md").read_text()
@@ -132,7 +132,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_readme_runs(tmp_path: Path) -> None:
     """The three things people come for, typed as they stand there."""
     part = (ROOT / "README.md").read_text().split("## Three things people come for")[1].split("\n## ")[0]
