@@ -126,20 +126,13 @@ KNOWN_LIBRARY = {
     "sys.stdout", "sys.stderr", "sys.maxsize", "time.strftime", "time.time", "logging.INFO",
 }  # fmt: skip
 #: libraries that modules hand out as parts of themselves, as they do with Python's
-_LIBRARIES = {
-    "monai",
-    "torch",
-    "ignite",
-    "numpy",
-    "np",
-    "scipy",
-    "skimage",
-    "nib",
-    "nibabel",
-    "pydicom",
-    "yaml",
-    "tqdm",
-}
+_HANDED_OUT = {
+    "monai", "torch", "ignite", "numpy", "np", "scipy", "skimage", "nib", "nibabel", "pydicom", "yaml", "tqdm",
+    *(sys.stdlib_module_names - _OWN_PARTS),
+}  # fmt: skip
+_FAMILIES = {"monai", "torch", "ignite", "numpy", "np"}
+#: of the dangers, those that are found within other modules too; a part called `site` need not be Python's
+_DANGEROUS_ANYWHERE = tuple(name for name in _DANGEROUS_PARTS if "." in name)
 
 
 def judge_name(dotted: str) -> Judged:
@@ -175,7 +168,7 @@ def _danger(parts: list[str]) -> str | None:
         is_module = module in sys.stdlib_module_names and (at == 0 or module in _POWERFUL) and head not in _OWN_MODULES
         if is_module and (danger := _library_danger(module, parts[at + 1 :])):
             return danger
-        if _lies_in(tail, _DANGEROUS_PARTS if at == 0 else [name for name in _DANGEROUS_PARTS if "." in name]):
+        if _lies_in(tail, _DANGEROUS_ANYWHERE if at else _DANGEROUS_PARTS):
             return _PROCESS
         if at and part in _DANGEROUS_ENDS:
             return _PROCESS
@@ -192,12 +185,11 @@ def _judge_family(dotted: str, parts: list[str]) -> Judged:
         known = dotted in KNOWN_LIBRARY or root in ("math", "random", "statistics")
         return Judged(Weight.RUNS, "code of Python's library", known=known)
     if (known_root := next((name for name in _KNOWN_ROOTS if dotted.startswith(name)), None)) is not None:
-        further = dotted.removeprefix(known_root).split(".")
-        handed_out = any(part in _LIBRARIES or part in sys.stdlib_module_names - _OWN_PARTS for part in further)
+        handed_out = not _HANDED_OUT.isdisjoint(dotted.removeprefix(known_root).split("."))
         is_function = known_root in _OF_CLASSES and not parts[-1][0].isupper() and parts[-1] not in _KNOWN_FUNCTIONS
         if not handed_out and not is_function:
             return Judged(Weight.RUNS, f"code of {root}", known=True)
-    if root in _LIBRARIES:
+    if root in _FAMILIES:
         return Judged(Weight.RUNS, f"code of {root}, not on the list of what bundles commonly use")
     return Judged(Weight.RUNS, f"code of {root!r}: a package there, or a file of the bundle")
 
