@@ -176,7 +176,8 @@ class _CrossValidation:
         )
         if result.interrupted is None:
             return None
-        if self.stop.why is None and result.is_of_use:
+        # weights of the last epoch are used, so that none need have been validated
+        if self.stop.why is None and not result.signalled and result.epoch > 0:
             self.tell(f"fold {fold}: {result.interrupted} in epoch {result.epoch}; its network is taken as it is")
             return None
         return result.interrupted
