@@ -234,6 +234,21 @@ def test_the_verb(two: Path, volseg: Any, tmp_path: Path) -> None:
     assert volseg("fingerprint", two).returncode == 3
 
 
+def test_pictures_are_told_in_pixels(volseg: Any, tmp_path: Path) -> None:
+    """They have no scale, so no millimetre is claimed."""
+    grid = Grid.from_spacing((12, 12), (1.0, 1.0))
+    mask = np.zeros((12, 12), np.uint8)
+    mask[2:5, 2:7] = 1
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b"):
+        write_volume(tmp_path / "images" / f"{name}.png", np.arange(144, dtype=np.uint8).reshape(12, 12), grid)
+        write_volume(tmp_path / "labels" / f"{name}.png", mask, grid)
+    shown = volseg("fingerprint", tmp_path, "--processes", 1).stdout
+    assert "15 to 15 pixels" in shown
+    assert "mm" not in shown.replace("scale in millimetres", "")
+
+
 def test_real_hearts(real_data: Path) -> None:
     """ACDC's layout names its structures; its stacks are thick, and every heart holds all three."""
     cohort = find_cases(real_data / "acdc" / "training" / "patient001")

@@ -78,6 +78,8 @@ def _facts(found: Fingerprint) -> list[list[str]]:
         alike = [case for case in good if len(case.shape) == dims]
         name = f" ({dims}-D)" if len({len(case.shape) for case in good}) > 1 else ""
         rows.append([f"shape{name}", _ranges([case.shape for case in alike])])
+        if all(case.picture for case in alike):  # they have no scale in millimetres
+            continue
         rows.append([f"spacing mm{name}", _ranges([case.spacing for case in alike])])
         rows.append([f"field of view mm{name}", _ranges([case.extent for case in alike])])
     codes = sorted({case.axcodes for case in good})
@@ -100,12 +102,18 @@ def _facts(found: Fingerprint) -> list[list[str]]:
 def _classes(found: Fingerprint) -> list[list[str]]:
     names = {value: name for name, value in found.declared.labels.items()}
     unit = "ml" if any(len(case.shape) == 3 for case in found.good) else "cm²"
+    pictures = all(case.picture for case in found.good)
+
+    def size(volume: float) -> str:
+        # a pixel of a picture counts as a square millimetre, and is told as what it is
+        return f"{100 * volume:,.0f}" if pictures else f"{volume:.3g}"
+
     return [
         [
             f"{c.value} {names.get(c.value, '')}".strip(),
             str(c.cases),
             str(len(c.missing)),
-            f"{c.volumes[0]:.3g} to {c.volumes[2]:.3g} {unit}",
+            f"{size(c.volumes[0])} to {size(c.volumes[2])} {'pixels' if pictures else unit}",
             f"{c.share:.3%}",
             f"{c.components[0]:g}, at most {c.components[1]}",
             f"{c.single:.0%}",
