@@ -90,7 +90,7 @@ def draw_limits(panel: Any, found: Agreement, ink: str, *, fontsize: float) -> N
         if math.isfinite(value) and (name == "bias" or found.deviation > 0):
             panel.axhline(value, color=ink, linewidth=1.0, linestyle=style)
             panel.annotate(
-                f"{name}\n{value:.{digits}f}".replace("-", "−"),
+                f"{name}\n{round(value, digits) + 0.0:.{digits}f}".replace("-", "−"),
                 (1.0, value),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
