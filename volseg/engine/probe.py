@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from volseg.engine.preparing import laid_out
+from volseg.engine.thin_maps import thin_maps
 from volseg.errors import UsageError
 
 Wanted = Literal["auto", "float32", "bf16", "fp16"]
@@ -60,7 +61,11 @@ def choose(
     """The fastest of the choices for batches of ``shape``, and the seconds of a step with each.
 
     The network that is given is not touched, nor is any random stream.
+
+    Raises:
+        UsageError: if the arithmetic that was asked for would train this network wrongly.
     """
+    choices = _sound(choices, network, shape, device)
     if len(choices) == 1:
         return choices[0], {}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -79,6 +84,22 @@ def choose(
     plain = contenders[0]
     chosen = fastest if fastest.best < _WORTH * plain.best else plain
     return chosen.choice, {name: round(value, 5) for name, value in seconds.items()}
+
+
+def _sound(
+    choices: Sequence[Choice], network: nn.Module, shape: Sequence[int], device: torch.device
+) -> Sequence[Choice]:
+    """Without bfloat16 where its gradients would be wrong."""
+    half = [choice for choice in choices if choice.precision == "bf16"]
+    if device.type != "cpu" or not half or not (thin := thin_maps(network, shape)):
+        return choices
+    if len(half) == len(choices):
+        raise UsageError(
+            f"on a CPU bfloat16 gives {thin[0]} a wrong gradient: patches of {'x'.join(map(str, shape[2:]))} leave it "
+            "fewer planes along the first axis than its kernel has",
+            mend="set training.precision to auto or float32, or make training.patch larger along its first axis",
+        )
+    return [choice for choice in choices if choice not in half]
 
 
 class _Contender:
