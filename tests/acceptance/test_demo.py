@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminal import Session
+
 Verb = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # a short one: fewer patients, a quarter of the steps
@@ -65,12 +67,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, volseg: Verb) 
 def test_an_interrupted_drawing_leaves_nothing_half(tmp_path: Path) -> None:
     """Ctrl-C while phantoms are drawn: no folder of that name, no temporary."""
     place = tmp_path / "demo"
-    command = [sys.executable, "-m", "volseg.cli", "demo", "-o", str(place), "--patients", "400"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as run:
-        assert run.stderr is not None
-        while not run.stderr.readline().startswith("phantom 2/"):
-            assert run.poll() is None
-        run.send_signal(signal.SIGINT)
-        assert run.wait(120) == 130
-        assert "Traceback" not in run.stderr.read()
+    run = Session([sys.executable, "-m", "volseg.cli", "demo", "-o", str(place), "--patients", "400"], tmp_path)
+    run.wait_to_say("phantom 2/")
+    run.press_ctrl_c()
     assert list((place / "data").iterdir()) == []

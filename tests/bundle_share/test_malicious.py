@@ -159,7 +159,7 @@ BUNDLES: dict[str, tuple[Change, tuple[int, ...]]] = {
     "not-finite": (_weights(lambda w: w["head.weight"].fill_(float("nan"))), (0, 1, 0, 1)),
     "of-another-network": (_weights(lambda w: w.update(more=w["head.weight"].clone())), (0, 1, 0, 1)),
     "network-of-terabytes": (_recipe("channels: [2, 4]", "channels: [2, 65536]"), (0, 1, 0, 1)),
-    "network-by-name": (_recipe("kind: unet", "kind: os.system"), ODD_RECIPE),
+    "network-by-name": (_recipe("kind: unet", "kind: os.system"), (1, 1, 2, 2)),
     "recipe-tag": (_put(RECIPE, f"labels: !!python/object/apply:os.system ['{TOUCH}']\n"), NO_RECIPE),
     "recipe-alias-bomb": (_put(RECIPE, ALIAS_BOMB), NO_RECIPE),
     "deep-recipe": (_put(RECIPE, "labels: " + "[" * 5000 + "]" * 5000), NO_RECIPE),

@@ -68,7 +68,8 @@ def test_shells_complete_verbs_options_and_choices(line: str, offered: list[str]
 def test_bash_takes_the_completion_that_is_installed(tmp_path: Path) -> None:
     """``--install-completion`` leaves a file that bash reads, and that completes ``volseg``."""
     python = shlex.quote(sys.executable)
-    install = f"{python} -m volseg.cli --install-completion; {python} -m volseg.cli --show-completion"
+    # a shell becomes its last command, and then there is none to be found: the last one is its own
+    install = f"{python} -m volseg.cli --install-completion; {python} -m volseg.cli --show-completion; exit $?"
     env = os.environ | {"HOME": str(tmp_path)}
     shown = subprocess.run(["bash", "-c", install], env=env, capture_output=True, text=True, check=True, cwd=tmp_path)
     (written,) = [path for path in tmp_path.rglob("volseg.sh") if path.is_file()]

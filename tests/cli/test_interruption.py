@@ -5,65 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.terminal import Session
 from volseg.data.phantom import write_cohort
 from volseg.io.atomic import PREFIX
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="terminals of Windows send Ctrl-C in another way")
-
-
-class Session:
-    """A program and its children as a terminal holds them, with a folder of their own for temporary files."""
-
-    def __init__(self, command: list[str], place: Path, **env: str) -> None:
-        self.temporary = place / "tmp"
-        self.temporary.mkdir()
-        # a shell starts its background jobs deaf to Ctrl-C, and children inherit that: have this one listen
-        listening = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            self.process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                start_new_session=True,
-                cwd=place,
-                env=os.environ | {"TMPDIR": str(self.temporary)} | env,
-            )
-        finally:
-            signal.signal(signal.SIGINT, listening)
-
-    def wait_for(self, met: Callable[[], bool]) -> None:
-        """Wait until something is so."""
-        until = time.monotonic() + 200
-        while not met():
-            assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < until
-            time.sleep(0.01)
-
-    def wait_to_say(self, words: str) -> None:
-        """Wait for a line on stderr that begins so."""
-        assert self.process.stderr is not None
-        while not (line := self.process.stderr.readline()).startswith(words):
-            assert line, f"it ended without saying {words!r}"
-
-    def press_ctrl_c(self) -> str:
-        """Interrupt all of them; what they said after that."""
-        os.killpg(self.process.pid, signal.SIGINT)
-        out, said = self.process.communicate(timeout=200)
-        assert self.process.returncode == 130, said
-        assert "Traceback" not in said
-        assert "KeyboardInterrupt" not in said
-        left = [path.name for path in self.temporary.iterdir()]
-        assert [name for name in left if not name.startswith("torchinductor_")] == []  # torch's cache, for next time
-        return out + said
 
 
 @pytest.fixture

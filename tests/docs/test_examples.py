@@ -30,7 +30,10 @@ PAGES = [
     if "_build" not in page.parts and page.name not in ELSEWHERE and PYTHON.search(page.read_text())
 ]
 # what a training is cut down to, whatever was planned and however busy the machine is
-BRIEF = "--set training.epochs=2 --set training.steps_per_epoch=3 --set training.time_limit=none"
+BRIEF = (
+    "--set training.epochs=2 --set training.steps_per_epoch=3 --set training.time_limit=none"
+    " --set training.validate_every=1 --set optimiser.warmup=0"
+)
 # every call is this interpreter's, whatever else is installed
 SHELL = 'set -eu\nvolseg() { "$PYTHON" -m volseg.cli "$@"; }\npython() { "$PYTHON" "$@"; }\n'
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from volseg.engine.batches import EpochBatches, PatchLoader, WorkerDied, ahead_of
 from volseg.engine.cases import LearningCase
 from volseg.engine.patches import Draw, PatchDataset
-from volseg.errors import VolumeError
+from volseg.errors import UsageError, VolumeError
 
 
 def dataset(names: str = "abc") -> PatchDataset:
@@ -53,6 +53,15 @@ def test_cases_come_equally_often(cases: int, batch: int, steps: int) -> None:
     """In no epoch does one come twice more than another."""
     counts = Counter(draw.case for draw in EpochBatches(cases, batch, steps, 1).epoch(0))
     assert max(counts.values()) - min(counts.get(case, 0) for case in range(cases)) <= 1
+
+
+def test_a_temporary_folder_where_processes_cannot_meet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would wait for each other for ever; without processes it does not matter."""
+    monkeypatch.setattr("tempfile.tempdir", "/scratch/" + "x" * 80)
+    batches = EpochBatches(3, 1, 1, 1)
+    with pytest.raises(UsageError, match=r"more than 70 characters.*set TMPDIR to a shorter one, or training\.workers"):
+        iter(PatchLoader(dataset(), batches, workers=1))
+    assert len(list(PatchLoader(dataset(), batches))) == 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from volseg.engine.patches import Draw, PatchDataset, collate
 from volseg.errors import UsageError, VolsegError
 from volseg.transforms.randomness import generator
+
+# a socket's path has at most 104 bytes on some systems, and 32 of them are names that Python gives
+_LONGEST_TEMPORARY = 70
 
 
 class WorkerDied(VolsegError, RuntimeError):
@@ -103,6 +108,8 @@ class PatchLoader:
         return self.batches.steps_per_epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self.workers:
+            _require_short_temporary_folder()
         loader: DataLoader[Any] = DataLoader(
             _Told(self.dataset, self._at),
             batch_sampler=self.batches,
@@ -174,6 +181,17 @@ def ahead_of(batches: Iterator[dict[str, Any]], depth: int = 2) -> Iterator[dict
     finally:
         gone.set()
         thread.join()
+
+
+def _require_short_temporary_folder() -> None:
+    """Processes hand tensors over through sockets there; where a path is too long they would wait for each other."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_TEMPORARY:
+        raise UsageError(
+            f"the temporary folder's path has more than {_LONGEST_TEMPORARY} characters, and processes that prepare "
+            f"data meet there: {folder}",
+            mend="set TMPDIR to a shorter one, or training.workers to 0",
+        )
 
 
 class _Failed:
