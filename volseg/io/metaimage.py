@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from volseg.errors import VolumeError
-from volseg.geometry import Grid
 from volseg.io.geometry_check import grid_of_affine, require_plausible
 from volseg.io.itk_header import read_header, to_ras
-from volseg.io.raw_voxels import Storage, beside, read_voxels
+from volseg.io.plain_volume import PlainVolume
+from volseg.io.raw_voxels import Storage, beside
 from volseg.io.volume import Outline, ReadOptions, Volume
-from volseg.io.voxel_check import judge
 
 _LONGEST_HEADER = 1 << 16
 _AGAIN = "save it again as .mha"
@@ -28,31 +24,17 @@ class _Text:
     end: int
 
 
-@dataclass(frozen=True)
-class _Told:
-    """All that a header says."""
-
-    storage: Storage
-    dtype: np.dtype[Any]
-    grid: Grid
-    notes: tuple[str, ...]
-
-
 def outline(path: Path, options: ReadOptions) -> Outline:
     """What the header tells of the volume that :func:`read` would give."""
-    return Outline(_told(path, options).grid)
+    return _told(path, options).outline
 
 
 def read(path: Path, options: ReadOptions) -> Volume:
     """Read a .mha file, or a .mhd header with its data file."""
-    told = _told(path, options)
-    flat, more = read_voxels(told.storage, told.grid.shape, told.dtype, path)
-    found = judge(flat, options, path)
-    array = flat.reshape(told.grid.shape, order="F")
-    return Volume(array, told.grid, {"format": "metaimage"}, (*told.notes, *more, *found.notes), path, found.padding)
+    return _told(path, options).read(options)
 
 
-def _told(path: Path, options: ReadOptions) -> _Told:
+def _told(path: Path, options: ReadOptions) -> PlainVolume:
     text = _text(path)
     storage = _storage(path, text)
     header = read_header(path, "MetaImageIO")
@@ -70,7 +52,8 @@ def _told(path: Path, options: ReadOptions) -> _Told:
     grid = grid_of_affine(header.shape, affine, path)
     notes = (*notes, *require_plausible(grid, options.spacing_range, path))
     big = _flag(text.fields, "binarydatabyteordermsb") or _flag(text.fields, "elementbyteordermsb")
-    return _Told(storage, header.dtype.newbyteorder(">" if big else "<"), grid, notes)
+    dtype = header.dtype.newbyteorder(">" if big else "<")
+    return PlainVolume(path, "metaimage", storage, dtype, grid, notes)
 
 
 def _text(path: Path) -> _Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import nibabel as nib
 import numpy as np
 
 from volseg.errors import VolumeError
-from volseg.geometry import Grid
 from volseg.io import byte_stream, formats
 from volseg.io.geometry_check import grid_of_affine, require_plausible
-from volseg.io.raw_voxels import Storage, chosen_frame, read_voxels, times
+from volseg.io.plain_volume import PlainVolume
+from volseg.io.raw_voxels import Storage, chosen_frame, times
 from volseg.io.volume import Outline, ReadOptions, Volume
-from volseg.io.voxel_check import judge
 
 _START = 284
 _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
@@ -28,41 +26,27 @@ def frame_count(path: Path) -> int:
     return _dims(_header(path), path)[3]
 
 
-@dataclass(frozen=True)
-class _Told:
-    """All that a header says of the frame that is asked for."""
-
-    dtype: np.dtype[Any]
-    frame: int
-    frames: int
-    grid: Grid
-    notes: tuple[str, ...]
-
-
 def outline(path: Path, options: ReadOptions) -> Outline:
     """What the header tells of the volume that :func:`read` would give."""
-    return Outline(_told(path, options).grid)
+    return _told(path, options).outline
 
 
 def read(path: Path, options: ReadOptions) -> Volume:
     """Read one volume: the only frame, or the one that is asked for."""
-    told = _told(path, options)
-    # scan parameters and tags follow the voxels
-    storage = Storage(path, 0, "gzip" if _packed(path) else "raw", inner_skip=_START, more_follows=True)
-    flat, _ = read_voxels(storage, told.grid.shape, told.dtype, path, frame=told.frame, frames=told.frames)
-    found = judge(flat, options, path)
-    array = flat.reshape(told.grid.shape, order="F")
-    return Volume(array, told.grid, {"format": "mgh"}, (*told.notes, *found.notes), path, found.padding)
+    return _told(path, options).read(options)
 
 
-def _told(path: Path, options: ReadOptions) -> _Told:
+def _told(path: Path, options: ReadOptions) -> PlainVolume:
     header = _header(path)
     *shape, frames = _dims(header, path)
     frame = chosen_frame(frames, options.frame, path)
     code = int(header["type"])
     if code not in _TYPES:
         raise VolumeError(f"unknown data type code {code}", where=path, mend=_AGAIN)
-    return _Told(np.dtype(_TYPES[code]), frame, frames, *_grid(header, tuple(shape), options, path))
+    # scan parameters and tags follow the voxels
+    storage = Storage(path, 0, "gzip" if _packed(path) else "raw", inner_skip=_START, more_follows=True)
+    grid, notes = _grid(header, tuple(shape), options, path)
+    return PlainVolume(path, "mgh", storage, np.dtype(_TYPES[code]), grid, notes, frame, frames)
 
 
 def _header(path: Path) -> Any:
