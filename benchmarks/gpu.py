@@ -1,20 +1,27 @@
 """What a GPU makes of it: a large volume through a U-Net, and training steps of recipes; time, memory, utilisation.
 
 ``python -m benchmarks gpu`` needs a CUDA device. ``--device cpu --shape 48 48 40 --steps 2`` tries the script where
-there is none, and records nothing.
+there is none, and records nothing. ``--only inference`` and ``--only training`` measure one of the two.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.frame import child, record
 from benchmarks.inference import make_network
 
-RECIPES = ["configs/acdc_unet2d.yaml", "configs/acdc_unet3d.yaml"]
+# recipe -> the phantoms it is trained on
+RECIPES = {
+    "configs/acdc_unet2d.yaml": "heart",
+    "configs/acdc_unet3d.yaml": "heart",
+    "configs/nuclei_unet2d.yaml": "cells",
+}
 WINDOW, BATCH = 96, 4
 # name -> way, precision, compiled
 PASSES: dict[str, dict[str, Any]] = {
@@ -29,74 +36,99 @@ PASSES: dict[str, dict[str, Any]] = {
     "monai, fp16": {"way": "monai", "precision": "fp16"},
 }
 
+# name -> precision, compiled
+ARITHMETICS = {
+    "float32": ("float32", False),
+    "bf16": ("bf16", False),
+    "fp16": ("fp16", False),
+    "bf16, compiled": ("bf16", True),
+}
+
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", choices=["inference", "training"])
     parser.add_argument("--shape", type=int, nargs=3, default=[512, 512, 400])
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many, after one to warm up")
-    parser.add_argument("--recipes", nargs="*", default=RECIPES, help="trained for a few steps on phantom hearts")
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), help="trained for a few steps on phantoms")
+    parser.add_argument("--data", action="append", nargs=2, default=[], help="a further recipe, and the cohort for it")
+    parser.add_argument("--compiled", nargs="*", help="the recipes to be measured compiled as well; all by default")
     parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args(argv)
     import torch
 
-    cuda = options.device.startswith("cuda")
-    if cuda and not torch.cuda.is_available():
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
         print("there is no CUDA device here; --device cpu with a small --shape tries the script")
         return 1
-    # a CPU computes fp16 a number at a time
-    chosen = [
-        {name: way for name, way in ways.items() if cuda or way["precision"] != "fp16"}
-        for ways in (PASSES, _trainings(options.recipes))
-    ]
-    passes = _measured("measure_pass", chosen[0], device=options.device, shape=options.shape, repeats=options.repeats)
-    steps = _measured("measure_steps", chosen[1], device=options.device, steps=options.steps)
-    if not cuda:
-        return 0
-    shape = " x ".join(map(str, options.shape))
-    record(
-        "gpu_inference",
-        work=f"3-D U-Net (16, 32, 64, 128), batch norm, three classes, {shape} voxels in memory to labels in memory",
-        ours={name: row for name, row in passes.items() if name.startswith("volseg")},
-        peer={name: row for name, row in passes.items() if not name.startswith("volseg")},
-        ratio=_ratios(passes),
-    )
-    record(
-        "gpu_training",
-        work=f"training steps on phantom hearts, {options.steps} of each; utilisation is the share of a step's time"
-        " that the same step takes on one constant batch",
-        ours=steps,
-        peer=None,
-        ratio=None,
-    )
+    if options.only != "training":
+        _inference(options.device, options.shape, options.repeats)
+    if options.only != "inference":
+        recipes = {**dict.fromkeys(options.recipes), **dict(options.data)}
+        _training(options.device, recipes, options.steps, recipes if options.compiled is None else options.compiled)
     return 0
 
 
-def _trainings(recipes: list[str]) -> dict[str, dict[str, Any]]:
-    """Each recipe in single and in half precision, as it is and compiled."""
-    return {
-        f"{recipe.rpartition('/')[2].removesuffix('.yaml')}, {precision}{', compiled' if compiled else ''}": {
-            "recipe": recipe,
-            "precision": precision,
-            "compiled": compiled,
-        }
-        for recipe in recipes
-        for precision in ("float32", "bf16", "fp16")
-        for compiled in (False, True)
-    }
+def _inference(device: str, shape: list[int], repeats: int) -> None:
+    passes: dict[str, dict[str, Any]] = {}
+    for name, way in PASSES.items():
+        if _possible(way["precision"], device):
+            found = _told(name, "measure_pass", device=device, shape=shape, repeats=repeats, **way)
+            passes |= {name: found} if found else {}
+    if device.startswith("cuda"):
+        record(
+            "gpu_inference",
+            work=f"3-D U-Net (16, 32, 64, 128), batch norm, three classes, {' x '.join(map(str, shape))} voxels in"
+            " memory to labels in memory",
+            ours={name: row for name, row in passes.items() if name.startswith("volseg")},
+            peer={name: row for name, row in passes.items() if not name.startswith("volseg")},
+            ratio=_ratios(passes),
+        )
 
 
-def _measured(function: str, ways: dict[str, dict[str, Any]], **shared: Any) -> dict[str, dict[str, Any]]:
-    """Every contender in a process of its own; one that fails, for want of memory say, is told and left out."""
-    table = {}
-    for name, way in ways.items():
-        try:
-            table[name] = child("benchmarks.gpu", function, **shared, **way)
-        except Exception as error:
-            print(f"{name}: not measured ({type(error).__name__})")
-            continue
-        print(f"{name}: {table[name]}", flush=True)
-    return table
+def _training(device: str, recipes: Mapping[str, str | None], steps: int, compiled: Collection[str]) -> None:
+    """Each recipe in single and in half precision, and compiled; recorded as far as it came."""
+    measured: dict[str, dict[str, Any]] = {}
+    for recipe, data in recipes.items():
+        for name, (precision, compile_it) in ARITHMETICS.items():
+            if not _possible(precision, device) or (compile_it and recipe not in compiled):
+                continue
+            found = _told(
+                f"{Path(recipe).stem}, {name}",
+                "measure_steps",
+                recipe=recipe,
+                data=data,
+                precision=precision,
+                compiled=compile_it,
+                device=device,
+                steps=steps,
+            )
+            measured |= {f"{Path(recipe).stem}, {name}": found} if found else {}
+        if device.startswith("cuda"):
+            record(
+                "gpu_training",
+                work=f"training steps, {steps} of each; utilisation is the share of a step's time that the same step"
+                " takes on one constant batch",
+                ours=measured,
+                peer=None,
+                ratio=None,
+            )
+
+
+def _possible(precision: str, device: str) -> bool:
+    """A CPU computes fp16 a number at a time."""
+    return device.startswith("cuda") or precision != "fp16"
+
+
+def _told(name: str, function: str, **way: Any) -> dict[str, Any] | None:
+    """What a process of its own measured; a contender that fails, for want of memory say, is told and left out."""
+    try:
+        found: dict[str, Any] = child("benchmarks.gpu", function, **way)
+    except Exception as error:
+        print(f"{name}: not measured ({type(error).__name__})", flush=True)
+        return None
+    print(f"{name}: {found}", flush=True)
+    return found
 
 
 def _ratios(passes: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -161,11 +193,16 @@ def _monai(network: Any, volume: Any, where: Any, _precision: str) -> Callable[[
     return lambda: inferer(volume, network).argmax(1).to(torch.uint8).cpu()
 
 
-def measure_steps(recipe: str, precision: str, compiled: bool, device: str, steps: int) -> dict[str, Any]:
+def measure_steps(
+    recipe: str, data: str | None, precision: str, compiled: bool, device: str, steps: int
+) -> dict[str, Any]:
     """Training steps a second with real data, and how busy the device is with them."""
     from benchmarks.train_step import measure
+    from volseg.data.phantom import write_cohort
 
-    found = measure(recipe, None, device, steps, changes=[f"training.precision={precision}"], compiled=compiled)
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = data or str(write_cohort(Path(folder, "data"), RECIPES[recipe], 4, seed=0))
+        found = measure(recipe, cohort, device, steps, changes=[f"training.precision={precision}"], compiled=compiled)
     return {
         "steps_per_second": round(1 / found["data_s"], 2),
         "utilisation": round(min(1.0, found["constant_s"] / found["data_s"]), 3),
