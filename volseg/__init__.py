@@ -4,9 +4,8 @@ Names are loaded when they are first asked for, so that ``import volseg`` is qui
 in ``__init__.pyi``.
 """
 
-from importlib import import_module
-
 from volseg.errors import VolsegError
+from volseg.later import later
 
 __version__ = "0.1.0"
 
@@ -23,11 +22,7 @@ _LATER = {
 __all__ = ["VolsegError", "__version__", *_LATER]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module 'volseg' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
+__getattr__ = later(__name__, _LATER)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,8 @@ import torch
 from saving import save
 from scipy.ndimage import gaussian_filter
 
-from volseg.transforms import CoordinateMap, GridElastic, separate, warp, weight_map
+from volseg.transforms import CoordinateMap, GridElastic, separate, warp
+from volseg.transforms.weight_map import weight_map
 
 SIZE = 192
 

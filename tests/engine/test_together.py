@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from volseg.engine.device import device_named
 from volseg.engine.run_folder import RunError
-from volseg.engine.together import device_named
 from volseg.engine.train import train
 from volseg.errors import UsageError
 from volseg.recipe import Recipe, dump_recipe

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from volseg.data.phantom import write_cohort
 from volseg.errors import UsageError, WriteError
 from volseg.geometry import Grid
 from volseg.inference.predictor import Predictor
@@ -214,3 +216,22 @@ def test_probabilities_are_written_when_asked(
         mask[np.abs(shares[..., 1].astype(int) - 127) > 1],
         (shares[..., 1] > 127)[np.abs(shares[..., 1].astype(int) - 127) > 1],
     )
+
+
+def test_the_command_loads_neither_monai_nor_ignite(tmp_path: Path) -> None:
+    """They take seconds to import, as long as several scans take to segment."""
+    images = write_cohort(tmp_path / "hearts", "heart", 1, seed=0, size=88)
+    bundle = Path(__file__).parents[2] / "bundles" / "acdc_unet2d"
+    words = ["volseg", "-q", "predict", "-i", str(images), "-o", str(tmp_path / "masks"), "-b", str(bundle)]
+    code = f"""
+import sys
+from volseg.cli.app import main
+sys.argv = {words!r}
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {{"monai", "ignite"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list((tmp_path / "masks").rglob("*.nii.gz"))

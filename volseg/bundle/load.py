@@ -111,7 +111,7 @@ class Bundle:
             precision: of the network's arithmetic.
             raw: masks as they are decided, without post-processing, and signs of trust whether they mean anything.
         """
-        from volseg.engine.together import device_named
+        from volseg.engine.device import device_named
 
         inference, place = self.recipe.inference, device_named(device)
         chosen = inference.precision_on(place.type) if precision is None else precision

@@ -127,7 +127,7 @@ def _typical(found: Fingerprint, cohort: Cohort) -> list[Case]:
 
 
 def _means(memory: str | None, budget: float | None, device: str) -> Means:
-    from volseg.engine.together import device_named
+    from volseg.engine.device import device_named
     from volseg.inference.memory import available, parse_bytes
     from volseg.planning.planner import Means
 

@@ -28,7 +28,7 @@ _PLACES = 10_000
 
 @dataclass(frozen=True)
 class Weighting:
-    """The weight map that is made for each case; arguments as in :func:`volseg.transforms.weight_map`."""
+    """The weight map that is made for each case; arguments as in :func:`volseg.transforms.weight_map.weight_map`."""
 
     w0: float = 10.0
     sigma: float = 5.0

@@ -27,9 +27,9 @@ from volseg.engine.averaging import Average
 from volseg.engine.batches import EpochBatches, PatchLoader
 from volseg.engine.cases import LearningCase
 from volseg.engine.compose import build
+from volseg.engine.device import device_named
 from volseg.engine.probe import candidates, choose, in_layout
 from volseg.engine.step import TrainingStep
-from volseg.engine.together import device_named
 from volseg.engine.validation import CaseByCase, JudgeCase, JudgedCases
 from volseg.errors import MemoryLimitError
 from volseg.inference.allocator import keep_large_blocks

@@ -6,7 +6,9 @@ Both are loaded when they are first asked for, so that the arithmetic beside the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from volseg.later import later
 
 if TYPE_CHECKING:
     from volseg.inference.overlap_tile import OverlapTileInferer
@@ -14,12 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OverlapTileInferer", "stream_logits"]
 
-_HOME = {"OverlapTileInferer": "volseg.inference.overlap_tile", "stream_logits": "volseg.inference.pieces"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = later(
+    __name__,
+    {"OverlapTileInferer": "volseg.inference.overlap_tile", "stream_logits": "volseg.inference.pieces"},
+)

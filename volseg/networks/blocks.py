@@ -188,7 +188,7 @@ def he_initialise(module: nn.Module, activation: Activation) -> None:
     """
     gain = activation_gain(activation)
     for layer in module.modules():
-        if isinstance(layer, Convolution | TransposedConvolution):
+        if isinstance(layer, Convolution | TransposedConvolution) and not layer.weight.is_meta:
             nn.init.normal_(layer.weight, std=gain / incoming(layer) ** 0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

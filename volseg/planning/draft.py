@@ -16,6 +16,7 @@ from volseg.planning.choice import Choice, Choices
 from volseg.planning.intensity import intensity_choices
 from volseg.planning.learning import learning_choices, object_diameter, postprocessing_choices
 from volseg.planning.naming import label_choices, structure_names
+from volseg.planning.pose import pose_of
 from volseg.planning.sizing import VOXELS, Size
 from volseg.planning.space import Space, make_space, seen_choices, space_choices
 from volseg.planning.symmetry import symmetry_choices
@@ -85,6 +86,7 @@ class Draft:
         if "augmentation.right_angles" in made.by_key:
             patch = (min(patch),) * len(patch)
         topology = Topology.of(patch, space.voxel[: space.dims])
+        pose = pose_of(self.found, space, structure_names(made["labels.values"]))
         batch = max(fewest, min(most, int(voxels / topology.voxels)))
         return (
             made.plus(topology_choices(topology, space))
@@ -95,7 +97,7 @@ class Draft:
                     Choice("training.batch", batch, f"{batch * topology.voxels:,} voxels in a step"),
                 ]
             )
-            .plus(augmentation_choices(space, topology, made["augmentation.flips"]))
+            .plus(augmentation_choices(space, topology, made["augmentation.flips"], pose))
         )
 
     def _coarser(self, size: Size) -> float:

@@ -24,8 +24,10 @@ _LADDER = (
     *((32, 1.0), (24, 1.0), (24, 0.5), (16, 0.5), (16, 0.25), (12, 0.25), (8, 0.25), (8, 0.125), (8, 0.0625)),
     *((8, 0.03), (4, 0.03), (4, 0.01)),
 )
-# a network learns little in fewer steps than the first; a wider one is worth having only if it gets the second
+# a network learns little in fewer steps than the first; a wider one is worth having only if it gets the second, and in
+# 2-D so many times the second, for slices differ more than volumes do
 _FEWEST, _ENOUGH = 300, {32: 2400, 24: 1600, 16: 1000, 12: 700, 8: 300, 4: 0}
+_MORE = {2: 3, 3: 1}
 # of the memory given, what a step may be predicted to take: predictions are off by a few hundredths
 _PRUDENT = 0.87
 _MOST_TRIALS = 3
@@ -78,6 +80,7 @@ def choose_size(
     rungs = [Size(width, share) for width, share in _LADDER]
     recipes = {size: draft(size) for size in rungs}
     peaks = {size: step_memory(recipe, device=device).peak for size, recipe in recipes.items()}
+    enough = {size: _enough(size, recipe.network.spatial_dims) for size, recipe in recipes.items()}
     fitting = [size for size in rungs if peaks[size] <= _PRUDENT * memory]
     if not fitting:
         raise MemoryLimitError(
@@ -87,9 +90,9 @@ def choose_size(
     tried: dict[Size, Measured] = {}
     while fitting:
         seconds = _clock({recipes[s]: cost.step for s, cost in tried.items()}, device)
-        size = _best(fitting, {s: tried.get(s) or Measured(seconds(recipes[s]), 0) for s in fitting}, steps)
+        size = _best(fitting, {s: tried.get(s) or Measured(seconds(recipes[s]), 0) for s in fitting}, enough, steps)
         if len(tried) == _MOST_TRIALS:
-            size = _best([s for s in fitting if s in tried], tried, steps)
+            size = _best([s for s in fitting if s in tried], tried, enough, steps)
         if size in tried:
             break
         cost = measure(recipes[size])
@@ -102,12 +105,21 @@ def choose_size(
     return Sized(size, recipes[size], tried[size], peaks[size], _why(size, rungs, fitting, steps, tried[size]))
 
 
-def _best(sizes: list[Size], costs: dict[Size, Measured], steps: Callable[[Measured], int] | None) -> Size:
+def _enough(size: Size, dims: int) -> int:
+    return max(_FEWEST, _ENOUGH[size.width] * _MORE[dims])
+
+
+def _best(
+    sizes: list[Size],
+    costs: Mapping[Size, Measured],
+    enough: Mapping[Size, int],
+    steps: Callable[[Measured], int] | None,
+) -> Size:
     """The first that gets steps enough; if none does, that with the most."""
     if steps is None:
         return sizes[0]
     found = {size: steps(costs[size]) for size in sizes}
-    return next((s for s in sizes if found[s] >= max(_ENOUGH[s.width], _FEWEST)), max(sizes, key=lambda s: found[s]))
+    return next((size for size in sizes if found[size] >= enough[size]), max(sizes, key=lambda size: found[size]))
 
 
 def _clock(tried: Mapping[Recipe, float], device: str) -> Callable[[Recipe], float]:

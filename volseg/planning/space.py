@@ -49,6 +49,11 @@ class Space:
         """Dimensions of the network."""
         return len(self.shape) - (1 if self.slices else 0)
 
+    @property
+    def is_plane(self) -> bool:
+        """Whether what is turned stays within the first two axes: in pictures, slices and thick stacks."""
+        return self.thick or self.dims == 2
+
 
 def make_space(found: Fingerprint, dims: int | None = None, coarser: float = 1.0) -> Space:
     """The space for a cohort.

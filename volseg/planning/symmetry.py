@@ -3,7 +3,8 @@
 Two structures may be told apart by their intensities, by what lies beside them, or by where they lie alone. Those of
 the last kind lose their difference in a mirror that swaps their sides: such a flip would teach the network that either
 may be the other. So an axis may be flipped unless two structures that look alike lie along it in the same order in
-(nearly) every case.
+(nearly) every case. In a plane that scanners show one way, as hearts are shown in short axis, the order of any two
+structures counts: mirrored images do no harm there, but none will ever come, and learning them takes a network's time.
 """
 
 from __future__ import annotations
@@ -54,11 +55,16 @@ def _against(found: Fingerprint, space: Space, axis: int, names: Mapping[int, st
         return "it runs across thick slices, from one end of the anatomy to the other"
     told_apart: set[int] = set()
     for first, second in combinations(sorted(names), 2):
-        pairs = _pairs(found.labelled, first, second)
-        if pairs and not _look_alike(pairs, first, second):
-            told_apart |= {first, second}
-        elif pairs and _ordered(pairs, space.order[axis]):
+        pairs = pairs_of(found.labelled, first, second)
+        if not pairs:
+            continue
+        alike, ordered = _look_alike(pairs, first, second), _ordered(pairs, space.order[axis])
+        if alike and ordered:
             return f"{names[first]} and {names[second]} look alike, and their order along it tells which is which"
+        if ordered and space.is_plane:
+            return f"{names[first]} and {names[second]} lie along it in one order, and are never met mirrored"
+        if not alike:
+            told_apart |= {first, second}
     if len(space.shape) == 3 and space.order[axis] == 0:
         sided = [name for value, name in names.items() if _SIDE.search(name) and value not in told_apart]
         if sided:
@@ -76,9 +82,10 @@ def _may_be_turned(found: Fingerprint, space: Space, axis: int) -> bool:
     return all(extent < body for extent in found.labelled[0].extent)
 
 
-def _pairs(
+def pairs_of(
     cases: Sequence[CaseFingerprint], first: int, second: int
 ) -> list[tuple[StructureFingerprint, StructureFingerprint]]:
+    """Two structures in every case that holds both."""
     both = ((case.structure(first), case.structure(second)) for case in cases)
     return [(a, b) for a, b in both if a is not None and b is not None]
 

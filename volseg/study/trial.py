@@ -138,7 +138,7 @@ def pause_epoch(recipe: Recipe, share: float) -> int:
 def _memory(device: str) -> int | None:
     import torch
 
-    from volseg.engine.together import device_named
+    from volseg.engine.device import device_named
 
     place = device_named(device)
     if place.type == "cuda":
