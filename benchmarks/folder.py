@@ -33,6 +33,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that load for the peer")
     parser.add_argument("--only", nargs="*", help="parts of contenders' names")
+    parser.add_argument("--repeats", type=int, default=2, help="rounds of all contenders; the best of each counts")
     options = parser.parse_args(argv)
     data = options.data or Path(os.environ["VOLSEG_TEST_DATA"], "acdc", "training")
     with tempfile.TemporaryDirectory() as folder:
@@ -48,15 +49,18 @@ def run(argv: list[str]) -> int:
             "monai": ([*theirs, "--output_dir"], {}),
             "monai, allocator set": ([*theirs, "--output_dir"], KEEP_MEMORY),
         }
-        table = {}
-        for number, (name, (command, env)) in enumerate(ways.items()):
-            if options.only and not any(part in name for part in options.only):
-                continue
-            masks = work / f"masks-{number}"
-            row = measure([*map(str, command), str(masks)], {**env, "OMP_NUM_THREADS": str(options.threads)}, count)
-            row["dice"] = dice(masks, work / "truths") if trained else None
-            table[name] = row
-            print(f"{name:36} {row['cases_per_minute']:7.1f} cases/min {row['peak_GiB']:6.2f} GiB  Dice {row['dice']}")
+        table: dict[str, dict[str, Any]] = {}
+        for turn in range(options.repeats):  # in turn, so that a busy moment hits all alike
+            for number, (name, (command, env)) in enumerate(ways.items()):
+                if options.only and not any(part in name for part in options.only):
+                    continue
+                masks = work / f"masks-{turn}-{number}"
+                row = measure([*map(str, command), str(masks)], {**env, "OMP_NUM_THREADS": str(options.threads)}, count)
+                row["dice"] = dice(masks, work / "truths") if trained else None
+                table[name] = max(table.get(name, row), row, key=lambda row: row["cases_per_minute"])
+                print(
+                    f"{name:36} {row['cases_per_minute']:7.1f} cases/min {row['peak_GiB']:6.2f} GiB  Dice {row['dice']}"
+                )
     speed = {name: row["cases_per_minute"] for name, row in table.items()}
     ratio = {
         peer_name: round(speed["volseg"] / speed[peer_name], 2)
@@ -65,7 +69,8 @@ def run(argv: list[str]) -> int:
     }
     record(
         "folder",
-        work=f"{count} ACDC volumes, {options.threads} threads, {options.bundle.name}, whole process from start to end",
+        work=f"{count} ACDC volumes, {options.threads} threads, {options.bundle.name}, whole process from start to end,"
+        f" the best of {options.repeats}; most patients were learnt from, so Dice compares the contenders alone",
         ours={name: row for name, row in table.items() if name.startswith("volseg")},
         peer={name: row for name, row in table.items() if name.startswith("monai")},
         ratio=ratio,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--size", type=int, nargs="+", default=[192, 384], help="edge of the volume; 192 and 384")
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many")
     parser.add_argument("--only", nargs="*", help="parts of contenders' names")
+    parser.add_argument("--without", nargs="*", default=[], help="parts of the names of contenders that are left out")
     options = parser.parse_args(argv)
     for size in options.size:
-        table = compare(size, options.repeats, options.only)
+        table = compare(size, options.repeats, options.only, options.without)
         show(table)
         fastest = min((table[p]["seconds"] for p in PEERS if p in table), default=None)
         ratios = {}
@@ -47,7 +48,9 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def compare(size: int, repeats: int, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
+def compare(
+    size: int, repeats: int, only: Sequence[str] | None = None, without: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """Every contender in a process of its own."""
     ways: dict[str, dict[str, Any]] = {
         "volseg": {"way": "ours"},
@@ -68,7 +71,7 @@ def compare(size: int, repeats: int, only: list[str] | None = None) -> dict[str,
     table = {}
     order = sorted(ways, key=lambda name: not name.startswith("one pass"))
     for name in order:
-        if only and not any(part in name for part in only):
+        if (only and not any(part in name for part in only)) or any(part in name for part in without):
             continue
         if name in ("torchio", "nnunet") and find_spec(_PACKAGES[name]) is None:
             print(f"{name}: not measured, {_PACKAGES[name]} is not installed")
