@@ -63,13 +63,13 @@ class Decision:
             largest = channels[0].clone()
             for place, channel in enumerate(channels[1:], start=1):
                 # places only rise, so the last channel above all before it stays
-                torch.maximum(index, (channel > largest).to(narrow).mul_(place), out=index)
+                torch.maximum(index, _bytes(channel > largest, narrow).mul_(place), out=index)
                 torch.maximum(largest, channel, out=largest)
         else:
             values = (0, *self.values)
             border = 0.0 if self.given == "logits" else 0.5
             for place, channel in enumerate(channels, start=1):
-                torch.maximum(index, (channel > border).to(narrow).mul_(place), out=index)
+                torch.maximum(index, _bytes(channel > border, narrow).mul_(place), out=index)
         places = index.cpu().numpy()
         if values == tuple(range(len(values))):
             return places.astype(self.dtype, copy=False)
@@ -141,6 +141,11 @@ def decide(
         for first, channels in interpolated.put(rows):
             take(_at(axis, first, first + channels.shape[axis + 1], len(shape)), channels)
     return Decided(labels, probabilities)
+
+
+def _bytes(true: Tensor, narrow: torch.dtype) -> Tensor:
+    """Truth as numbers; as bytes it is the same memory."""
+    return true.view(narrow) if narrow == torch.uint8 else true.to(narrow)
 
 
 def _finite(pieces: Iterable[Piece]) -> Iterator[Piece]:
