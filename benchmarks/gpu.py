@@ -37,7 +37,7 @@ PASSES: dict[str, dict[str, Any]] = {
 }
 
 # name -> precision, compiled
-ARITHMETICS = {
+PRECISIONS = {
     "float32": ("float32", False),
     "bf16": ("bf16", False),
     "fp16": ("fp16", False),
@@ -90,7 +90,7 @@ def _training(device: str, recipes: Mapping[str, str | None], steps: int, compil
     """Each recipe in single and in half precision, and compiled; recorded as far as it came."""
     measured: dict[str, dict[str, Any]] = {}
     for recipe, data in recipes.items():
-        for name, (precision, compile_it) in ARITHMETICS.items():
+        for name, (precision, compile_it) in PRECISIONS.items():
             if not _possible(precision, device) or (compile_it and recipe not in compiled):
                 continue
             found = _told(
