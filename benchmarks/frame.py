@@ -43,6 +43,16 @@ def child(
         return json.loads(made.read_text())
 
 
+def attempt(table: dict[str, dict[str, Any]], name: str, module: str, function: str, **arguments: Any) -> bool:
+    """Let a contender into the table; one that fails, for want of memory say, is told and left out."""
+    try:
+        table[name] = child(module, function, **arguments)
+    except Exception as error:
+        print(f"{name}: not measured ({type(error).__name__})", flush=True)
+        return False
+    return True
+
+
 def volseg(*words: str | Path) -> None:
     """One command of ours in a process of its own, on two threads, silent but for what is wrong."""
     command = [sys.executable, "-m", "volseg.cli", "-q", *map(str, words)]

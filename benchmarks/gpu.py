@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import child, record
+from benchmarks.frame import attempt, record
 from benchmarks.inference import make_network
 
 # recipe -> the phantoms it is trained on
@@ -73,8 +73,7 @@ def _inference(device: str, shape: list[int], repeats: int) -> None:
     passes: dict[str, dict[str, Any]] = {}
     for name, way in PASSES.items():
         if _possible(way["precision"], device):
-            found = _told(name, "measure_pass", device=device, shape=shape, repeats=repeats, **way)
-            passes |= {name: found} if found else {}
+            _tell(passes, name, "measure_pass", device=device, shape=shape, repeats=repeats, **way)
     if device.startswith("cuda"):
         record(
             "gpu_inference",
@@ -93,17 +92,8 @@ def _training(device: str, recipes: Mapping[str, str | None], steps: int, compil
         for name, (precision, compile_it) in PRECISIONS.items():
             if not _possible(precision, device) or (compile_it and recipe not in compiled):
                 continue
-            found = _told(
-                f"{Path(recipe).stem}, {name}",
-                "measure_steps",
-                recipe=recipe,
-                data=data,
-                precision=precision,
-                compiled=compile_it,
-                device=device,
-                steps=steps,
-            )
-            measured |= {f"{Path(recipe).stem}, {name}": found} if found else {}
+            way = {"recipe": recipe, "data": data, "precision": precision, "compiled": compile_it}
+            _tell(measured, f"{Path(recipe).stem}, {name}", "measure_steps", device=device, steps=steps, **way)
         if device.startswith("cuda"):
             record(
                 "gpu_training",
@@ -120,15 +110,10 @@ def _possible(precision: str, device: str) -> bool:
     return device.startswith("cuda") or precision != "fp16"
 
 
-def _told(name: str, function: str, **way: Any) -> dict[str, Any] | None:
-    """What a process of its own measured; a contender that fails, for want of memory say, is told and left out."""
-    try:
-        found: dict[str, Any] = child("benchmarks.gpu", function, **way)
-    except Exception as error:
-        print(f"{name}: not measured ({type(error).__name__})", flush=True)
-        return None
-    print(f"{name}: {found}", flush=True)
-    return found
+def _tell(table: dict[str, dict[str, Any]], name: str, function: str, **way: Any) -> None:
+    """Measure a contender, and print what came of it."""
+    if attempt(table, name, "benchmarks.gpu", function, **way):
+        print(f"{name}: {table[name]}", flush=True)
 
 
 def _ratios(passes: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import child, record
+from benchmarks.frame import attempt, record
 
 CHANNELS = (16, 32, 64, 128)
 WINDOW = 96
@@ -68,7 +68,7 @@ def compare(
         "nnunet": {"way": "nnunet"},
     }
     best_pass: int | None = None
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     order = sorted(ways, key=lambda name: not name.startswith("one pass"))
     for name in order:
         if (only and not any(part in name for part in only)) or any(part in name for part in without):
@@ -82,10 +82,7 @@ def compare(
             if best_pass is None:
                 continue
             arguments["max_memory"] = best_pass // share
-        try:
-            table[name] = child("benchmarks.inference", "measure", size=size, repeats=repeats, **arguments)
-        except Exception as error:  # a budget below what is possible, or a peer that fails
-            print(f"{name}: not measured ({type(error).__name__})")
+        if not attempt(table, name, "benchmarks.inference", "measure", size=size, repeats=repeats, **arguments):
             continue
         if name.startswith("one pass"):
             best_pass = min(best_pass or table[name]["peak"], table[name]["peak"])

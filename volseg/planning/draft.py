@@ -16,7 +16,7 @@ from volseg.planning.choice import Choice, Choices
 from volseg.planning.intensity import intensity_choices
 from volseg.planning.learning import learning_choices, object_diameter, postprocessing_choices
 from volseg.planning.naming import label_choices, structure_names
-from volseg.planning.pose import pose_of
+from volseg.planning.pose import Pose, pose_of
 from volseg.planning.sizing import VOXELS, Size
 from volseg.planning.space import Space, make_space, seen_choices, space_choices
 from volseg.planning.symmetry import symmetry_choices
@@ -46,7 +46,9 @@ class Draft:
     device: Literal["cpu", "cuda"]
     dims: Literal[2, 3] | None
     name: str
-    _fixed: dict[float, tuple[Space, Choices]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _fixed: dict[float, tuple[Space, Choices, Pose | None]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.dims == 3 and len(self.found.labelled[0].shape) == 2:
@@ -73,8 +75,9 @@ class Draft:
         coarser = self._coarser(size)
         if coarser not in self._fixed:
             space = make_space(self.found, self.dims, coarser)
-            self._fixed[coarser] = space, self._by_the_data(space, coarser)
-        space, made = self._fixed[coarser]
+            made = self._by_the_data(space, coarser)
+            self._fixed[coarser] = space, made, pose_of(self.found, space, structure_names(made["labels.values"]))
+        space, made, pose = self._fixed[coarser]
         voxels = VOXELS[self.device] * size.share
         fewest, most = _BATCH[space.dims]
         if self.device == "cuda":
@@ -86,7 +89,6 @@ class Draft:
         if "augmentation.right_angles" in made.by_key:
             patch = (min(patch),) * len(patch)
         topology = Topology.of(patch, space.voxel[: space.dims])
-        pose = pose_of(self.found, space, structure_names(made["labels.values"]))
         batch = max(fewest, min(most, int(voxels / topology.voxels)))
         return (
             made.plus(topology_choices(topology, space))

@@ -97,22 +97,23 @@ def regrid_axis(
 ) -> Tensor:
     """Mix one axis; with ``rows`` only these new voxels, ``x`` then holding the old ones from ``offset`` on."""
     start, stop = rows or (0, len(weights.indices))
-    indices = torch.from_numpy(weights.indices[start:stop] - offset).to(x.device)
-    same = len(indices) == x.shape[axis] and indices.shape[1] == 1
-    if same and torch.equal(indices[:, 0], torch.arange(len(indices), device=x.device)):
+    places = weights.indices[start:stop] - offset
+    if places.shape == (x.shape[axis], 1) and np.array_equal(places[:, 0], np.arange(len(places))):
         return x
     shares = torch.from_numpy(weights.weights[start:stop]).to(x.device, x.dtype)
     lie = [1] * x.ndim
-    lie[axis] = len(indices)
-    mixed = _taken(x, axis, indices[:, 0]) * shares[:, 0].view(lie)
-    for tap in range(1, indices.shape[1]):
-        mixed.addcmul_(_taken(x, axis, indices[:, tap]), shares[:, tap].view(lie))
+    lie[axis] = len(places)
+    mixed = _taken(x, axis, places[:, 0]) * shares[:, 0].view(lie)
+    for tap in range(1, places.shape[1]):
+        mixed.addcmul_(_taken(x, axis, places[:, tap]), shares[:, tap].view(lie))
     return mixed
 
 
-def _taken(x: Tensor, axis: int, indices: Tensor) -> Tensor:
+def _taken(x: Tensor, axis: int, places: npt.NDArray[np.int64]) -> Tensor:
     """The voxels at these places of an axis; a single one is no copy, which saves passes over the data."""
-    return x.narrow(axis, int(indices[0]), 1) if len(indices) == 1 else x.index_select(axis, indices)
+    if len(places) == 1:
+        return x.narrow(axis, int(places[0]), 1)
+    return x.index_select(axis, torch.from_numpy(places).to(x.device))
 
 
 def _kernel(distance: npt.NDArray[np.float64], order: Order) -> npt.NDArray[np.float64]:
