@@ -98,6 +98,22 @@ def test_interpolated_rows_are_the_whole_to_the_bit(axis: int, onto: tuple[int, 
     assert torch.equal(put(axis, 1), whole)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_pieces_may_lie_in_memory_that_is_used_again(axis: int) -> None:
+    """What was given is no longer read once the next piece is asked for."""
+    shape = (9, 8, 7)
+    onto = tuple(2 * n if a == axis else n for a, n in enumerate(shape))
+    logits = logits_of(shape)
+
+    def reused() -> Iterator[tuple[Box, torch.Tensor]]:
+        for box, piece in rows_of(logits, axis, 2):
+            yield box, piece
+            piece.fill_(-1e9)
+
+    expected = decide(rows_of(logits, axis, 2), shape, Decision((0, 1, 2, 3)), onto=onto).labels
+    assert np.array_equal(decide(reused(), shape, Decision((0, 1, 2, 3)), onto=onto).labels, expected)
+
+
 def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many rows are decided at once is a matter of memory alone."""
     logits = logits_of((12, 6, 5))

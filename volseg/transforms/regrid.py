@@ -30,10 +30,13 @@ class AxisWeights:
     indices: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
 
-    def reads(self, start: int, stop: int) -> tuple[int, int]:
-        """The old voxels that the new ones from ``start`` up to ``stop`` are mixed from."""
-        rows = self.indices[start:stop]
-        return int(rows.min()), int(rows.max()) + 1
+    def row(self, new: int, rows: Sequence[Tensor], offset: int = 0) -> Tensor:
+        """One new row of a volume from its old ones, of which ``rows`` holds those from ``offset`` on."""
+        places, shares = self.indices[new] - offset, self.weights[new]
+        mixed: Tensor = rows[places[0]] * float(shares[0])
+        for place, share in zip(places[1:], shares[1:], strict=True):
+            mixed.add_(rows[place], alpha=share)
+        return mixed
 
 
 @lru_cache(maxsize=64)
@@ -92,28 +95,19 @@ def regrid(
     return x
 
 
-def regrid_axis(
-    x: Tensor, axis: int, weights: AxisWeights, rows: tuple[int, int] | None = None, offset: int = 0
-) -> Tensor:
-    """Mix one axis; with ``rows`` only these new voxels, ``x`` then holding the old ones from ``offset`` on."""
-    start, stop = rows or (0, len(weights.indices))
-    places = weights.indices[start:stop] - offset
-    if places.shape == (x.shape[axis], 1) and np.array_equal(places[:, 0], np.arange(len(places))):
+def regrid_axis(x: Tensor, axis: int, weights: AxisWeights) -> Tensor:
+    """Mix one axis."""
+    places = torch.from_numpy(weights.indices)
+    if places.shape == (x.shape[axis], 1) and bool((places[:, 0] == torch.arange(len(places))).all()):
         return x
-    shares = torch.from_numpy(weights.weights[start:stop]).to(x.device, x.dtype)
+    places = places.to(x.device)
     lie = [1] * x.ndim
     lie[axis] = len(places)
-    mixed = _taken(x, axis, places[:, 0]) * shares[:, 0].view(lie)
+    shares = torch.from_numpy(weights.weights).to(x.device, x.dtype)
+    mixed = x.index_select(axis, places[:, 0]).mul_(shares[:, 0].view(lie))
     for tap in range(1, places.shape[1]):
-        mixed.addcmul_(_taken(x, axis, places[:, tap]), shares[:, tap].view(lie))
+        mixed.addcmul_(x.index_select(axis, places[:, tap]), shares[:, tap].view(lie))
     return mixed
-
-
-def _taken(x: Tensor, axis: int, places: npt.NDArray[np.int64]) -> Tensor:
-    """The voxels at these places of an axis; a single one is no copy, which saves passes over the data."""
-    if len(places) == 1:
-        return x.narrow(axis, int(places[0]), 1)
-    return x.index_select(axis, torch.from_numpy(places).to(x.device))
 
 
 def _kernel(distance: npt.NDArray[np.float64], order: Order) -> npt.NDArray[np.float64]:
