@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
         "nuclei_parts",
         work=f"{chosen.recipe.stem} with {' '.join(chosen.changes) or 'nothing changed'}, {chosen.seeds} seeds, "
         f"{len(scores['all parts'][0])} images left out",
-        ours=table["all parts"],
+        ours={"all parts": table["all parts"]},
         peer={name: row for name, row in table.items() if name != "all parts"},
         ratio=None,
         packages=("scipy",),
@@ -72,13 +72,14 @@ def scored(folder: Path, recipe: Path, data: Path, changes: list[str]) -> dict[s
 
 
 def summary(scores: list[dict[str, dict[str, float]]], reference: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Each seed's mean, and the mean difference to the reference with its interval over images."""
+    """The mean and each seed's, and the mean difference to the reference with its interval over images."""
     from volseg.metrics.statistics import compare
 
     row: dict[str, Any] = {}
     for score in SCORES:
         seeds = [float(np.mean([image[score] for image in of.values()])) for of in scores]
-        row[score] = {"mean": float(np.mean(seeds)), "seeds": seeds}
+        row[score] = round(float(np.mean(seeds)), 4)
+        row[f"{score}, each seed"] = {str(seed): round(mean, 4) for seed, mean in enumerate(seeds)}
         if scores is not reference:
             ours, theirs = (
                 [float(np.mean([of[case][score] for of in both])) for case in reference[0]]
@@ -86,8 +87,8 @@ def summary(scores: list[dict[str, dict[str, float]]], reference: list[dict[str,
             )
             compared = compare(ours, theirs)
             difference = compared.difference
-            row[score]["difference"] = [difference.mean, difference.low, difference.high]
-            row[score]["p"] = compared.p_value
+            told = {"mean": difference.mean, "low": difference.low, "high": difference.high, "p": compared.p_value}
+            row[f"{score}, difference"] = {name: round(value, 5) for name, value in told.items()}
     return row
 
 
