@@ -77,11 +77,11 @@ def two_nearest(objects: Integers, radius: float, spacing: Sequence[float]) -> t
 def _code(objects: int, radius: float, steps: Sequence[float]) -> _Code:
     label_bits = max(1, int(objects).bit_length())
     whole = all(float(step**2).is_integer() for step in steps)
-    for dtype in (np.dtype(np.int32), np.dtype(np.int64)):
+    for dtype in (np.dtype(np.uint32), np.dtype(np.uint64)):
         scale = 1 if whole else 1 << _FRACTION_BITS
         code = _Code(dtype, label_bits, scale)
         # each axis adds at most one offset to a value that may already be "never"
-        if (whole or dtype == np.int64) and (len(steps) + 1) * code.offset(radius + max(steps)) < code.never:
+        if (whole or dtype == np.uint64) and (len(steps) + 1) * code.offset(radius + max(steps)) < code.never:
             return code
     raise MemoryLimitError(
         f"{objects} objects within a radius of {radius:.0f} voxels do not fit the distance code",
@@ -121,7 +121,7 @@ def _chunk(nearest: Integers, second: Integers, offsets: Sequence[int], code: _C
     # Any second best may be offered: where it is the winner itself, the nearest of its voxel is another and nearer.
     runner_up = second.copy()
     np.copyto(runner_up, nearest, where=labels != winner)
-    other = np.empty(nearest.shape, dtype=bool)
+    other, one = np.empty_like(nearest), code.dtype.type(1)
     any_second = bool((second < code.never).any())  # none along the first axis
     for distance, offset in enumerate(offsets, start=1):
         if any_second:
@@ -133,8 +133,11 @@ def _chunk(nearest: Integers, second: Integers, offsets: Sequence[int], code: _C
             (slice(distance, None), slice(None, -distance)),
             (slice(None, -distance), slice(distance, None)),
         ):
-            differs = np.not_equal(labels[there], winner[here], out=other[here])
-            np.minimum(runner_up[here], moved[there], out=runner_up[here], where=differs)
+            # 0 - 1 is the largest number there is: voxels of the winner itself offer nothing
+            offered = np.bitwise_xor(labels[there], winner[here], out=other[here])
+            offered -= one
+            np.maximum(offered, moved[there], out=offered)
+            np.minimum(runner_up[here], offered, out=runner_up[here])
     np.minimum(best, code.never, out=best)
     np.minimum(runner_up, code.never, out=runner_up)
     return best, runner_up
