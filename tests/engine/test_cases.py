@@ -103,6 +103,21 @@ def test_weights_are_the_weight_map(written: tuple[Case, np.ndarray, np.ndarray]
     assert torch.equal(torch.from_numpy(fixed["weight"]), torch.from_numpy(fixed["target"]).float() + 1)
 
 
+def test_seams_leave_what_is_ignored(tmp_path: Path) -> None:
+    """Touching objects are parted; voxels without truth stay so and weigh nothing."""
+    grid = Grid((9, 12), np.eye(3))
+    label = np.zeros(grid.shape, dtype=np.uint8)
+    label[2:7, 1:3], label[2:7, 3:5], label[2:7, 5:10] = 1, 2, 255
+    write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid)
+    write_labels(tmp_path / "a_gt.nii.gz", label, grid)
+    case = Case("a", (tmp_path / "a.nii.gz",), tmp_path / "a_gt.nii.gz")
+    made = CaseReader(Preparation(None), Classes([1], 255, True), Weighting(separate_instances=True)).learning(
+        case, contents_of(case), NoCache()
+    )
+    assert (made["weight"] == 0).sum() == (label == 255).sum()
+    assert (made["target"] == 1).sum() == 15  # of 20: a seam of five, and none towards what is ignored
+
+
 def test_the_cache_is_asked_for_what_was_made(written: tuple[Case, np.ndarray, np.ndarray], tmp_path: Path) -> None:
     """The same files and settings give the same entry without reading; other settings another."""
     case, *_ = written

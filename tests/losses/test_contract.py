@@ -100,8 +100,26 @@ def test_unlabelled_sample_does_not_flatter(make, case):
 def test_target_types(make, case):
     """Any integer type of target gives the same loss."""
     logits, target, _ = case()
-    losses = {make()(logits, target.to(kind)).item() for kind in (torch.uint8, torch.int16, torch.int32, torch.int64)}
-    assert len(losses) == 1
+    kinds = (torch.uint8, torch.uint16, torch.int16, torch.int32, torch.uint32, torch.int64, torch.float32)
+    assert len({make()(logits, target.to(kind)).item() for kind in kinds}) == 1
+    assert len({make(regions=[[1], [2], [1, 2]])(logits, target.to(kind)).item() for kind in kinds}) == 1
+
+
+@pytest.mark.parametrize("value", [256, 257, -255, 300])
+def test_what_a_type_cannot_hold_is_not_in_it(make, case, value):
+    """A value to ignore, or of a region, beyond the target's type never stands for another one."""
+    logits, target, _ = case()
+    narrow = target.to(torch.uint8)
+    assert make(ignore=value)(logits, narrow) == make()(logits, target)
+    regions = [[1], [2], [value]]
+    assert make(regions=regions)(logits, narrow) == make(regions=regions)(logits, target)
+
+
+def test_between_classes_is_no_class(make, case):
+    """A label that was interpolated is refused rather than cut off."""
+    logits, target, _ = case()
+    with pytest.raises(LabelError, match="between classes"):
+        make()(logits, target * 0.99)
 
 
 def test_foreign_label(make, case):
@@ -124,9 +142,9 @@ def test_sizes(case, size, message):
         EnergyLoss()(logits, torch.zeros(2, 1, *size, dtype=torch.long))
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan")])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_bad_weights(make, case, value):
-    """Negative and undefined voxel weights are refused."""
+    """Negative, infinite and undefined voxel weights are refused."""
     logits, target, weight = case()
     weight[0, 0, 0, 0] = value
     with pytest.raises(UsageError, match="voxel weights"):

@@ -151,6 +151,8 @@ def test_perfect_and_void():
     void = em_errors([np.zeros((4, 4))], [np.zeros((4, 4), dtype=bool)])
     assert void.pixel.error == void.warping.error == 0
     assert math.isnan(void.rand.error)
+    both = em_errors([TWO_CELLS * 1.0, np.zeros((4, 4))], [TWO_CELLS, np.zeros((4, 4), dtype=bool)])
+    assert both.rand.error == both.rand_thin.error == 0  # of the section that has one
 
 
 def test_mistakes():

@@ -88,17 +88,14 @@ def test_no_amplitude_changes_nothing(case, mode):
 def test_labels_hold_only_what_they_held():
     """In 10,000 random cases no label holds a value that it did not hold before."""
     random = np.random.default_rng(5)
-    for turn in range(2_500):
+    for turn in range(10_000):
         shape = tuple(random.integers(1, 7, size=2 + turn % 2))
-        labels = torch.as_tensor(random.choice([0, 3, 7, 200], size=(4, *shape)).astype(np.uint8))
+        labels = torch.as_tensor(random.choice([0, 3, 7, 200], size=(1, *shape)).astype(np.uint8))
         deformation = GridElastic(grid=2, std=3.0, folding="allow").draw(random, shape)
         mapping, padding = deformation.coordinate_map(), "border" if turn % 3 else "reflect"
-        moved = warp(labels, mapping, mode="nearest", padding=padding)
-        if turn % 10 == 0:
-            moved[:2] = torch.cat([warp(one[None], mapping, mode="probability", padding=padding) for one in labels[:2]])
+        moved = warp(labels, mapping, mode="nearest" if turn % 5 else "probability", padding=padding)
         assert moved.dtype == labels.dtype
-        for before, after in zip(labels.numpy(), moved.numpy(), strict=True):  # four cases at a time
-            assert np.isin(after, before).all()
+        assert np.isin(moved.numpy(), labels.numpy()).all()
 
 
 def test_image_and_label_stay_aligned(case):
@@ -128,10 +125,10 @@ def test_probability_labels_are_the_most_probable_class(case):
 )
 @settings(max_examples=60, deadline=None)
 def test_limited_deformations_do_not_fold(shape, seed, kind, locked):
-    """However strong the draw, the limited field has a positive Jacobian determinant at every voxel."""
+    """However strong the draw, the limited field has a positive Jacobian determinant at and between voxels."""
     elastic = GridElastic(grid=4, std=8.0, interpolation=kind, lock_borders=locked)
     deformation = elastic.draw(np.random.default_rng(seed), shape)
-    at = [np.arange(n, dtype=float) for n in shape]
+    at = [np.linspace(0, n - 1, 2 * n - 1) for n in shape]
     gradient = jacobians(deformation.displacement, deformation.origin, deformation.step, kind, at)
     assert least_determinant(gradient) > 0
     assert 0 < deformation.amplitude <= 1
@@ -150,10 +147,11 @@ def test_folding_is_seen_limited_or_drawn_again():
     assert again.least_determinant((32, 32)) >= 0.05
 
 
+@pytest.mark.parametrize("nodes", [{"grid": 3}, {"spacing": 5.0}])
 @pytest.mark.parametrize("kind", ["natural", "bspline"])
-def test_locked_borders_do_not_move(shape, kind):
-    """With locked borders the field is 0 on every face, and not inside."""
-    field = drawn(shape, grid=3, interpolation=kind, lock_borders=True).field(shape)
+def test_locked_borders_do_not_move(shape, kind, nodes):
+    """With locked borders the field is 0 on every face, and not inside, however the nodes are given."""
+    field = drawn(shape, **nodes, interpolation=kind, lock_borders=True).field(shape)
     for axis in range(1, field.ndim):
         assert field.select(axis, 0).abs().max() < 1e-5
         assert field.select(axis, -1).abs().max() < 1e-5

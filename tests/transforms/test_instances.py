@@ -61,6 +61,24 @@ def test_cells_without_background_and_alone():
     assert not touching(separate(np.arange(1, 10).reshape(3, 3)), 2)
 
 
+def test_what_is_ignored_is_no_cell():
+    """No seam opens towards voxels without truth, on either side."""
+    instances = np.array([[1, 1, 255, 255, 2, 3, 3]])
+    assert separate(instances, ignore=255).tolist() == [[1, 1, 255, 255, 2, 0, 3]]
+    assert SeparateInstancesd("cells", ignore=255)({"cells": torch.tensor([[[1, 255]]])})["cells"].tolist() == [
+        [[1, 255]]
+    ]
+
+
+def test_no_cell_vanishes():
+    """A line between smaller cells would give way as a whole; they do instead."""
+    instances = np.zeros((9, 3), dtype=int)
+    instances[:, 1], instances[:6, 0], instances[:6, 2] = 1, 2, 3
+    parted = separate(instances)
+    assert set(np.unique(parted)) == {0, 1, 2, 3}
+    assert not touching(parted, 2)
+
+
 def test_components_follow_connectivity():
     """Diagonal neighbours join only where asked, classes never."""
     label = np.array([[1, 0], [0, 1]])

@@ -137,6 +137,14 @@ def test_mistakes_are_told():
     """Probabilities, ranges and units that cannot be are refused."""
     with pytest.raises(UsageError, match="flip_prob lies between 0 and 1"):
         Spatial(flip_prob=2.0)
+    with pytest.raises(UsageError, match="elastic_prob lies between 0 and 1"):
+        Spatial(elastic_prob=5.0)
+    with pytest.raises(UsageError, match="rotation must be finite"):
+        Spatial(rotation=float("nan"))
+    with pytest.raises(UsageError, match="may mirror 3-D space"):
+        Spatial(shear=0.5).draw(np.random.default_rng(0), (4, 4, 4))
+    with pytest.raises(UsageError, match="voxel's size must be positive"):
+        RandSpatiald("label", "nearest", voxel_size=(0, 1))({"label": torch.zeros(1, 4, 4)})
     with pytest.raises(UsageError, match="smallest, largest"):
         Spatial(scale=(1.2, 0.8))
     with pytest.raises(UsageError, match="rotation has 2 values"):

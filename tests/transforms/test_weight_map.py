@@ -43,6 +43,7 @@ def brute_force(instances, w0, sigma, spacing):
     [
         ((120, 90), 25, (1.0, 1.0), 5.0),
         ((120, 90), 25, (0.5, 1.3), 2.0),
+        ((60, 50), 40, (0.192, 0.2), 0.33),
         ((60, 50), 300, (1.0, 1.0), 5.0),
         ((30, 28, 14), 14, (1.0, 1.0, 1.0), 5.0),
         ((30, 28, 14), 14, (0.7, 0.9, 2.5), 3.0),
@@ -141,5 +142,12 @@ def test_mistakes_are_told():
         border_weights(np.eye(3, dtype=int), sigma=0.0)
     with pytest.raises(UsageError, match="voxel or mm"):
         BorderWeightMapd("label", unit="cm")
+    for spacing in ((1.0,), (-1.0, 1.0), (0.0, 1.0), (float("nan"), 1.0)):
+        with pytest.raises(UsageError, match="spacing"):
+            border_weights(np.eye(3, dtype=int), spacing=spacing)
+    with pytest.raises(UsageError, match="positive sigma"):
+        BorderWeightMapd("label", sigma=-1.0)
+    with pytest.raises(UsageError, match="at least 0"):
+        BorderWeightMapd("label", class_weights=[1.0, -1.0])
     with pytest.raises(UsageError, match="not from 'cells'"):
         weight_map(np.eye(3, dtype=int), source="cells")

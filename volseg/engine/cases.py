@@ -140,9 +140,10 @@ class CaseReader:
         return {"image": prepared.image.numpy(), "truth": self.classes.numbers(turned, where=case.label)}
 
     def _separated(self, mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        ignore = self.classes.ignore
         if not self.slices:
-            return separate(mask)
-        return np.stack([separate(mask[..., k]) for k in range(mask.shape[-1])], axis=-1)
+            return separate(mask, ignore=ignore)
+        return np.stack([separate(mask[..., k], ignore=ignore) for k in range(mask.shape[-1])], axis=-1)
 
     def _weights(
         self, mask: npt.NDArray[Any], target: npt.NDArray[Any], spacing: Sequence[float]

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from volseg.errors import LabelError, SizeError, UsageError
 
+# torch can do little with them
+_RARE = (torch.bool, torch.uint16, torch.uint32, torch.uint64)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -50,11 +53,11 @@ class Reading:
             weight = known.to(accumulating(logits.dtype))
         else:
             weight = _onto(logits, weight, 1, "weight").to(accumulating(logits.dtype))
-            if weight.numel() and not bool(weight.amin() >= 0):
-                raise UsageError("voxel weights must be numbers of at least 0")
+            if weight.numel() and not bool((weight.amin() >= 0) & (weight.amax() < torch.inf)):
+                raise UsageError("voxel weights must be finite numbers of at least 0")
             weight = torch.where(known, weight, 0)
         if self.regions is not None:
-            parts = [torch.isin(target, target.new_tensor(values)) for values in self.regions]
+            parts = [torch.isin(target, target.new_tensor(_held(target, values))) for values in self.regions]
             return Truth(None, torch.cat(parts, dim=1), weight, complete)
         if self.sigmoid:
             return Truth(None, torch.where(known, target, 0), weight, complete)
@@ -117,16 +120,28 @@ def _onto(logits: Tensor, tensor: Tensor, channels: int, what: str) -> Tensor:
         expected = f"[{logits.shape[0]}, {channels}, …] with {logits.ndim - 2} spatial axes"
         raise UsageError(f"the {what} has shape {tuple(tensor.shape)}, needed is {expected}")
     plain = tensor.as_subclass(torch.Tensor)  # MetaTensor makes every operation dearer
+    if plain.dtype in _RARE:
+        plain = plain.long()
     return crop_to(plain, logits.shape[2:], what)
 
 
 def _known(target: Tensor, ignore: int | None) -> Tensor:
-    if ignore is None:
+    if ignore is None or not _held(target, (ignore,)):
         return torch.ones_like(target[:, :1], dtype=torch.bool)
     return (target != ignore).all(dim=1, keepdim=True)
 
 
+def _held(target: Tensor, values: Sequence[int]) -> list[int]:
+    """Those of the values that the target's type can hold: any other would come back as one of them."""
+    if target.is_floating_point():
+        return list(values)
+    bounds = torch.iinfo(target.dtype)
+    return [value for value in values if bounds.min <= value <= bounds.max]
+
+
 def _classes(target: Tensor, known: Tensor, count: int) -> Tensor:
+    if target.is_floating_point() and not bool((target == target.round()).all()):
+        raise LabelError("the target holds values between classes", mend="resample labels with mode nearest")
     classes = torch.where(known, target, 0).squeeze(1).long()
     if classes.numel():
         low, high = (int(v) for v in torch.aminmax(classes))

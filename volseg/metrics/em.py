@@ -126,6 +126,8 @@ def em_errors(
 ) -> EmErrors:
     """The errors of a stack: for each threshold the mean over the sections, then the smallest.
 
+    A section without a cell in its truth has no Rand error and is left out of that mean.
+
     Args:
         probabilities: for each section the probability of being inside a cell.
         truths: for each section the mask of the cells, or a label image of them with background in between.
@@ -136,9 +138,13 @@ def em_errors(
             f"{len(probabilities)} probability maps for {len(truths)} truths, {len(thresholds)} thresholds"
         )
 
+    def mean(errors: Sequence[float]) -> float:
+        known = [error for error in errors if not np.isnan(error)]
+        return float(np.mean(known)) if known else float("nan")
+
     def best(measure: Callable[[Mask, Segmentation], float]) -> BestError:
         means = [
-            float(np.mean([measure(p > threshold, truth) for p, truth in zip(probabilities, truths, strict=True)]))
+            mean([measure(p > threshold, truth) for p, truth in zip(probabilities, truths, strict=True)])
             for threshold in thresholds
         ]
         if np.isnan(means).all():  # no foreground at all, on either side

@@ -21,7 +21,7 @@ Integers = npt.NDArray[np.integer[Any]]
 Distances = npt.NDArray[np.float64]
 
 _CHUNK = 1 << 15  # voxels worked on at a time
-_FRACTION_BITS = 20  # of a squared distance, where spacings are no whole multiples of each other
+_FRACTION_BITS = (40, 20)  # of a squared distance, most to fewest, where spacings are no multiples of each other
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,15 @@ def two_nearest(objects: Integers, radius: float, spacing: Sequence[float]) -> t
 def _code(objects: int, radius: float, steps: Sequence[float]) -> _Code:
     label_bits = max(1, int(objects).bit_length())
     whole = all(float(step**2).is_integer() for step in steps)
-    for dtype in (np.dtype(np.uint32), np.dtype(np.uint64)):
-        scale = 1 if whole else 1 << _FRACTION_BITS
-        code = _Code(dtype, label_bits, scale)
+    most, fewest = _FRACTION_BITS
+    codes = (
+        [_Code(np.dtype(kind), label_bits, 1) for kind in (np.uint32, np.uint64)]
+        if whole
+        else [_Code(np.dtype(np.uint64), label_bits, 1 << bits) for bits in range(most, fewest - 1, -1)]
+    )
+    for code in codes:
         # each axis adds at most one offset to a value that may already be "never"
-        if (whole or dtype == np.uint64) and (len(steps) + 1) * code.offset(radius + max(steps)) < code.never:
+        if (len(steps) + 1) * code.offset(radius + max(steps)) < code.never:
             return code
     raise MemoryLimitError(
         f"{objects} objects within a radius of {radius:.0f} voxels do not fit the distance code",

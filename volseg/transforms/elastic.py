@@ -69,7 +69,8 @@ class GridElastic:
             comes out moves less (about a third of it in 3-D).
         unit: ``voxel`` or ``mm``. Millimetres keep a deformation isotropic in space where voxels are not.
         interpolation: ``natural`` (the field passes through the vectors) or ``bspline``.
-        lock_borders: nothing moves on the image's faces, so nothing from outside comes in.
+        lock_borders: nothing moves on the image's faces, so nothing from outside comes in; ``spacing`` is then rounded
+            so that nodes lie on the faces.
         folding: what becomes of a draw that folds space: ``limit`` multiplies it by the largest factor that does not
             fold, ``redraw`` draws again (and limits after 20 attempts), ``allow`` keeps it.
         min_determinant: the smallest Jacobian determinant that does not count as folding.
@@ -139,12 +140,14 @@ class GridElastic:
         length = np.maximum(np.asarray(shape) - 1.0, 1.0)
         if self.spacing is None:
             counts = np.asarray(per_axis(self.grid, len(shape), "grid"), dtype=int)
-            step = length / (counts - 1)
-            origin = np.zeros(len(shape))
         else:
             step = np.asarray(per_axis(self.spacing, len(shape), "spacing")) / mm
-            counts = np.maximum(np.ceil(length / step - 1e-9).astype(int) + 1, 2)
-            origin = (length - step * (counts - 1)) / 2
+            intervals = length / step
+            intervals = np.round(intervals) if self.lock_borders else np.ceil(intervals - 1e-9)
+            counts = np.maximum(intervals.astype(int) + 1, 2)
+        if self.spacing is None or self.lock_borders:
+            step = length / (counts - 1)
+        origin = (length - step * (counts - 1)) / 2
         if self.interpolation == "bspline":
             counts, origin = counts + 2, origin - step
         return tuple(counts.tolist()), tuple(origin.tolist()), tuple(step.tolist())

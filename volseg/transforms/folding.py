@@ -30,10 +30,9 @@ def jacobians(
 
 
 def check_lattice(shape: Sequence[int], step: Sequence[float]) -> list[Matrix]:
-    """Where folding is looked for: every voxel, or eight positions per interval of nodes if that is fewer."""
+    """Where folding is looked for: eight positions in each interval of nodes, however few voxels lie there."""
     return [
-        np.linspace(0, n - 1, min(int(n), int(np.ceil((n - 1) / s)) * _PER_INTERVAL + 1))
-        for n, s in zip(shape, step, strict=True)
+        np.linspace(0, n - 1, int(np.ceil((n - 1) / s)) * _PER_INTERVAL + 1) for n, s in zip(shape, step, strict=True)
     ]
 
 

@@ -15,6 +15,9 @@ from volseg.errors import GridMismatch, UsageError
 from volseg.transforms.coordinates import CoordinateMap, DenseMap
 from volseg.transforms.resample import mode_named, padding_named, warp
 
+# types that torch can hold and do little else with; arrays of them become the same
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
 
 def per_axis(value: Any, ndim: int, name: str) -> tuple[Any, ...]:
     """One value per axis, a single one serving all.
@@ -44,7 +47,8 @@ class Images:
 
     def tensors(self, case: Mapping[Hashable, Any], keys: Iterable[Hashable]) -> dict[Hashable, torch.Tensor]:
         """The keys' values as tensors, with metadata where MONAI tracks it."""
-        return {key: convert_to_tensor(case[key], track_meta=get_track_meta()) for key in keys}
+        tensors = {key: convert_to_tensor(case[key], track_meta=get_track_meta()) for key in keys}
+        return {key: tensor.to(_WIDER.get(tensor.dtype, tensor.dtype)) for key, tensor in tensors.items()}
 
     def space(
         self,
@@ -66,7 +70,10 @@ class Images:
                 mend="tensors are (channels, *spatial), 2-D or 3-D",
             )
         if voxel_size is not None:
-            return shape, tuple(float(mm) for mm in per_axis(voxel_size, len(shape), "voxel_size"))
+            sizes = tuple(float(mm) for mm in per_axis(voxel_size, len(shape), "voxel_size"))
+            if not (min(sizes) > 0 and np.isfinite(sizes).all()):
+                raise UsageError(f"a voxel's size must be positive, not {sizes}")
+            return shape, sizes
         for key in tensors:
             if isinstance(case[key], MetaTensor):  # an array turned tensor has an affine of ones that means nothing
                 columns = np.asarray(case[key].affine)[:-1, : len(shape)]  # a 2-D image may carry a 4x4 affine

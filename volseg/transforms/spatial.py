@@ -38,7 +38,8 @@ class Spatial:
         scale: (smallest, largest) factor.
         scale_prob: how often there is a scaling.
         isotropic: one factor for all axes; else each has its own.
-        shear: tangent, at most this much either way, for each pair of axes.
+        shear: tangent, at most this much either way, for each pair of axes; below 1 in 2-D and 1/2 in 3-D, beyond
+            which space could be mirrored.
         shear_prob: how often there is a shear.
         translation: at most this far either way along each axis, in ``unit``; one number, or one per axis.
         translation_prob: how often there is a translation.
@@ -69,11 +70,15 @@ class Spatial:
                 object.__setattr__(self, name, tuple(value))
         if isinstance(self.elastic, Mapping):
             object.__setattr__(self, "elastic", GridElastic(**self.elastic))
-        for name in ("flip_prob", "turn_prob", "rotation_prob", "scale_prob", "shear_prob", "translation_prob"):
+        chances = ("flip", "turn", "rotation", "scale", "shear", "translation", "elastic")
+        for name in (f"{what}_prob" for what in chances):
             if not (np.min(getattr(self, name)) >= 0 and np.max(getattr(self, name)) <= 1):
                 raise UsageError(f"{name} lies between 0 and 1, not at {getattr(self, name)}")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale is (smallest, largest), both positive, not {self.scale}")
+        for name in ("rotation", "translation", "shear"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise UsageError(f"{name} must be finite, not {getattr(self, name)}")
         if self.unit not in ("voxel", "mm"):
             raise UsageError(f"unit is voxel or mm, not {self.unit!r}")
 
@@ -85,6 +90,8 @@ class Spatial:
         True
         """
         ndim = len(shape)
+        if abs(self.shear) * (ndim - 1) >= 1:
+            raise UsageError(f"a shear of {self.shear} may mirror {ndim}-D space; below {1 / (ndim - 1):g} it does not")
         if self.unit == "mm" and voxel_size is None:
             raise UsageError("a translation in mm needs the voxels' size", mend="pass voxel_size, or use unit='voxel'")
 

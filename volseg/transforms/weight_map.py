@@ -42,18 +42,24 @@ def border_weights(
     >>> border_weights(np.array([1, 1, 0, 2, 0]), w0=10.0, sigma=5.0).round(4).tolist()
     [0.0, 0.0, 9.2312, 0.0, 7.2615]
     """
-    if not (w0 >= 0 and sigma > 0 and np.isfinite([w0, sigma]).all()):
-        raise UsageError(f"a weight map needs w0 of 0 or more and a positive sigma, not {w0} and {sigma}")
+    _check(w0, sigma)
     weights = np.zeros(instances.shape, dtype=np.float64)
     if instances.size == 0 or w0 <= _NEGLIGIBLE:
         return weights
-    steps = (1.0,) * instances.ndim if spacing is None else tuple(spacing)
+    steps = (1.0,) * instances.ndim if spacing is None else per_axis(tuple(spacing), instances.ndim, "spacing")
+    if not (np.min(steps) > 0 and np.isfinite(steps).all()):
+        raise UsageError(f"the voxels' spacing must be positive, not {steps}")
     # With both distances at most this, nothing is lost: d1 + d2 beyond it makes a negligible term.
     radius = sigma * float(np.sqrt(2 * np.log(w0 / _NEGLIGIBLE)))
     first, second = two_nearest(instances, radius, steps)
     between = np.isfinite(second) & (instances == 0)
     weights[between] = w0 * np.exp(-((first[between] + second[between]) ** 2) / (2 * sigma**2))
     return weights
+
+
+def _check(w0: float, sigma: float) -> None:
+    if not (w0 >= 0 and sigma > 0 and np.isfinite([w0, sigma]).all()):
+        raise UsageError(f"a weight map needs w0 of 0 or more and a positive sigma, not {w0} and {sigma}")
 
 
 def class_weights(classes: npt.NDArray[Any], ignore: int | None = None) -> dict[int, float]:
@@ -154,6 +160,9 @@ class BorderWeightMapd(MapTransform):  # type: ignore[misc]
         self.names = dict(zip(self.keys, names, strict=True))
         if class_weights is not None and not isinstance(class_weights, Mapping):
             class_weights = dict(enumerate(class_weights))
+        if class_weights is not None and not all(0 <= float(w) < np.inf for w in class_weights.values()):
+            raise UsageError("class weights must be finite and at least 0")
+        _check(w0, sigma)
         self.unit, self.voxel_size = unit, voxel_size
         self.images = Images(self.keys, "nearest")
         self.options: dict[str, Any] = {
