@@ -12,7 +12,7 @@ from volseg.errors import LabelError
 from volseg.io import read_labels, read_volume
 from volseg.labels import Labels
 
-FILL = "--fill-nan VALUE puts a value in their place"
+FILL = "mend the file; volseg predict --fill-nan VALUE puts a value in their place"
 WHOLE = "resample label maps with nearest neighbour"
 
 

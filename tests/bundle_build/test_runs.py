@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,23 @@ def test_settings_and_overlays(untrained: Path, cohort: Path, tmp_path: Path, ru
         }
     )
     assert check_bundle(run / "bundle") == []
+
+
+@pytest.mark.slow
+def test_nothing_given_is_written_over(trained: Path, cohort: Path, tmp_path: Path, run_bundle: Run) -> None:
+    """Neither images nor truths; and the masks of an earlier run below the data are no images of the next."""
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    before = {path: path.read_bytes() for path in data.rglob("*.nii.gz")}
+    for name, config in (("inference", "inference"), ("evaluating", "evaluate")):
+        ran = run_bundle(name, config, trained, "--data_dir", data, "--output_dir", data)
+        assert ran.code == 1
+        assert "the mask would overwrite its image" in ran.err
+    for _ in range(2):
+        ran = run_bundle("inference", "inference", trained, "--data_dir", data, "--output_dir", data / "masks")
+        assert ran.code == 0, ran.err
+        assert len(_masks(data / "masks")) == len(find_cases(cohort, labels="none").cases)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.slow

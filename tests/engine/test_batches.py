@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -89,6 +91,16 @@ class Broken(PatchDataset):
                 os.kill(os.getpid(), signal.SIGKILL)
             raise VolumeError("holds 3 NaN voxels", where="b.nii", mend="look at it")
         return super().__getitem__(draw)
+
+
+def test_a_process_outlives_the_wish_to_stop() -> None:
+    """A scheduler tells every process of a job to stop: the training still gets the batches of its last step."""
+    batches = iter(PatchLoader(dataset(), EpochBatches(2, 1, 40, 1), workers=1))
+    next(batches)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid or 0, signal.SIGTERM)
+    time.sleep(0.5)
+    assert len(list(batches)) == 39
 
 
 @pytest.mark.parametrize("workers", [0, 1])

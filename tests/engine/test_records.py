@@ -18,7 +18,7 @@ from volseg.engine.probe import Choice, candidates, choose, in_layout
 from volseg.engine.run_folder import plain_weights
 from volseg.engine.tracking import tensorboard, tracker
 from volseg.engine.validation import JudgeCase, MeanDice, mean_dice, means
-from volseg.errors import UsageError, WriteError
+from volseg.errors import MemoryLimitError, UsageError, WriteError
 from volseg.inference.stream import Decision
 from volseg.labels import Labels
 from volseg.losses import EnergyLoss
@@ -105,6 +105,36 @@ def test_choices_are_tried_and_leave_no_trace() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(p.grad is None and p.is_contiguous() for p in network.parameters())
+
+
+class _Hungry(torch.nn.Conv2d):
+    """Says that memory ran out, in the arithmetic that it is told, or in any."""
+
+    def __init__(self, only: torch.dtype | None) -> None:
+        super().__init__(1, 2, 3, padding=1)
+        self.only = only
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = super().forward(x)
+        if self.only in (None, made.dtype):
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return made
+
+
+def test_what_finds_no_memory_is_no_choice() -> None:
+    """And if nothing does, the settings to change are named."""
+    allowed, cpu = candidates("auto", False, torch.device("cpu")), torch.device("cpu")
+    chosen, seconds = choose(_Hungry(torch.float32), EnergyLoss(), (1, 1, 8, 8), allowed, cpu, repeats=1)
+    assert (chosen.precision, list(seconds)) == ("bf16", ["bf16, channels first"])
+    with pytest.raises(MemoryLimitError, match=r"make training\.batch or training\.patch smaller"):
+        choose(_Hungry(None), EnergyLoss(), (1, 1, 8, 8), allowed, cpu)
+
+
+def test_the_probe_can_be_left() -> None:
+    """Before any of its steps."""
+    allowed, cpu, asked = candidates("auto", "auto", torch.device("cpu")), torch.device("cpu"), iter(range(5))
+    with pytest.raises(StopIteration):
+        choose(UNet(2, 1, 2, channels=(4, 8)), EnergyLoss(), (1, 1, 16, 16), allowed, cpu, between=lambda: next(asked))
 
 
 def test_what_a_recipe_fixes_is_not_tried() -> None:

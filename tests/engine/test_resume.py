@@ -92,12 +92,12 @@ def whole(
     return recipe, folder
 
 
-# 2 cases are prepared, then 5 steps, then 4 validation cases of a piece each, and all but the first again
-@pytest.mark.parametrize("asked", [1, 2, 4, 6, 7, 9, 12, 15])
+# 6 cases are fingerprinted, 2 prepared, 4 read, then 5 steps, then 4 validation cases of a piece each, and these again
+@pytest.mark.parametrize("asked", [1, 7, 10, 12, 14, 16, 17, 19, 22, 25])
 def test_stopped_anywhere_it_ends_the_same(
     whole: tuple[Recipe, Path], hearts: Path, tmp_path: Path, asked: int
 ) -> None:
-    """While preparing, within an accumulated step, at an epoch's last step, within a validation."""
+    """While reading and preparing, within an accumulated step, at an epoch's last step, within a validation."""
     recipe, expected = whole
     first = run(recipe, hearts, tmp_path / "run", stop=StopAt(asked))
     assert first.interrupted == "asked to"
@@ -112,7 +112,7 @@ def test_stopped_anywhere_it_ends_the_same(
 def test_stopped_at_every_step_it_ends_the_same(whole: tuple[Recipe, Path], hearts: Path, tmp_path: Path) -> None:
     """Again and again, one or two steps at a time."""
     recipe, expected = whole
-    result = run(recipe, hearts, tmp_path / "run", stop=StopAt(3))
+    result = run(recipe, hearts, tmp_path / "run", stop=StopAt(13))
     sessions = 1
     while result.interrupted is not None and sessions < 20:
         # the preparation asks twice, a validation once for each of its cases
@@ -126,7 +126,7 @@ def test_stopped_at_every_step_it_ends_the_same(whole: tuple[Recipe, Path], hear
 def test_a_damaged_checkpoint_falls_back(whole: tuple[Recipe, Path], hearts: Path, tmp_path: Path) -> None:
     """The one before is taken, it is said which, and the end is the same."""
     recipe, expected = whole
-    run(recipe, hearts, tmp_path / "run", stop=StopAt(13))
+    run(recipe, hearts, tmp_path / "run", stop=StopAt(23))
     newest = max((tmp_path / "run" / "checkpoints").glob("iteration-*.pt"))
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
@@ -174,7 +174,7 @@ def test_changed_data_are_refused(tiny: Make, hearts: Path, tmp_path: Path) -> N
     data = tmp_path / "data"
     shutil.copytree(hearts, data)
     recipe = tiny(training__epochs=1, training__steps_per_epoch=1, training__validate_every=1)
-    run(recipe, data, tmp_path / "run", stop=StopAt(3))
+    run(recipe, data, tmp_path / "run", stop=StopAt(13))
     labels = sorted(data.rglob("*_gt.nii.gz"))
     for file in labels:
         os.utime(file)

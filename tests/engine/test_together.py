@@ -66,7 +66,7 @@ def test_two_processes_train_one_network(tiny: Callable[..., Recipe], hearts: Pa
     events = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     validated = [event for event in events if event["event"] == "validation"]
     assert [len(event["cases"]) for event in validated] == [4, 4]
-    stopped = two(recipe, hearts, tmp_path / "run", tmp_path, stop_at=4)
+    stopped = two(recipe, hearts, tmp_path / "run", tmp_path, stop_at=6)
     assert "another process" in stopped[0]
     assert "asked to" in stopped[1]
     two(recipe, hearts, tmp_path / "run", tmp_path)

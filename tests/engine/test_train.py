@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine.compose import build, network_part
+from volseg.engine.stopping import Stop
 from volseg.engine.train import TrainingResult, train
 from volseg.errors import CohortError, LabelError, UsageError, VolsegError, VolumeError, WriteError
 from volseg.geometry import Grid
@@ -68,6 +71,9 @@ def test_a_run_leaves_what_it_promises(tiny: Make, hearts: Path, tmp_path: Path)
     network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
     network.load_state_dict(load_file(folder / "models" / "best.safetensors"))
     assert {path: path.stat().st_mtime_ns for path in hearts.rglob("*")} == before
+    steps = [(event["iteration"], event["iterations"]) for event in events if event["event"] == "step"]
+    assert steps == [(number, len(steps)) for number in range(1, len(steps) + 1)]
+    events = [event for event in events if event["event"] != "step"]
     kinds = [event["event"] for event in events]
     assert kinds == ["prepared", "prepared", "start", "epoch", "validation", "end"]
     assert result.best == events[3]["dice"]
@@ -225,8 +231,48 @@ def test_a_given_split_is_kept_and_its_test_part_scored_once(tmp_path: Path) -> 
     assert [event["case"] for event in events if event["event"] == "prepared"] == ["a", "b"]
     assert [event["event"] for event in events].count("test") == 1
     assert set(json.loads((tmp_path / "run" / "test.json").read_text())["cases"]) == {"d", "e"}
+    again = run(pair_recipe(), data / "cases.csv", tmp_path / "run", resume=True)
+    assert again.test == result.test
+    logged = [json.loads(line)["event"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [logged.count(kind) for kind in ("test", "end", "step")] == [1, 1, 0]
     with pytest.raises(UsageError, match="there is no fold 1; folds are 0 to 0"):
         run(pair_recipe(), data / "cases.csv", tmp_path / "other", fold=1)
+
+
+def test_stopped_while_it_is_tested_it_says_so_and_goes_on(tmp_path: Path) -> None:
+    """An interrupted test part is no end: the training is told to be interrupted, and resumed it is only scored."""
+    data = labelled_pairs(tmp_path / "data", "abcd")
+    parts = zip("abcd", ["train", "train", "val", "test"], strict=True)
+    rows = "\n".join(f"{n},images/{n}.nii.gz,labels/{n}.nii.gz,{s}" for n, s in parts)
+    (data / "cases.csv").write_text(f"name,image,label,split\n{rows}\n")
+    stop = Stop()
+
+    def halt(event: dict[str, Any]) -> None:
+        if event["event"] == "validation":
+            stop._signal = signal.SIGTERM
+
+    result = run(pair_recipe(), data / "cases.csv", tmp_path / "run", stop=stop, listeners=[halt])
+    assert (result.interrupted, result.signalled, result.test) == ("stopped by SIGTERM", True, None)
+    assert not result.is_of_use
+    assert not (tmp_path / "run" / "test.json").exists()
+    again = run(pair_recipe(), data / "cases.csv", tmp_path / "run", resume=True)
+    assert (again.interrupted, again.signalled, list(again.test or ())) == (None, False, ["d"])
+
+
+@pytest.mark.parametrize("spoilt", "cd")
+def test_a_bad_case_to_judge_is_told_before_the_first_step(tmp_path: Path, spoilt: str) -> None:
+    """Of the validation or the test part; once it is mended the same command trains."""
+    data = labelled_pairs(tmp_path / "data", "abcd", spoil=spoilt)
+    parts = zip("abcd", ["train", "train", "val", "test"], strict=True)
+    rows = "\n".join(f"{n},images/{n}.nii.gz,labels/{n}.nii.gz,{s}" for n, s in parts)
+    (data / "cases.csv").write_text(f"name,image,label,split\n{rows}\n")
+    events: list[dict[str, Any]] = []
+    with pytest.raises(VolumeError, match=rf"{spoilt}\.nii\.gz: holds 1 NaN voxel"):
+        run(pair_recipe(), data / "cases.csv", tmp_path / "run", listeners=[events.append])
+    assert {event["event"] for event in events} == {"prepared"}
+    labelled_pairs(tmp_path / "sound", "abcd")
+    shutil.copy(tmp_path / "sound" / "images" / f"{spoilt}.nii.gz", data / "images")
+    assert run(pair_recipe(), data / "cases.csv", tmp_path / "run").best is not None
 
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:

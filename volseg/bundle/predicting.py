@@ -18,7 +18,7 @@ from volseg.bundle.sharing import first, gathered, join, leave
 from volseg.bundle.state_dict import read_weights
 from volseg.bundle.weights import load_into
 from volseg.data.cohort import Case, Cohort, find_cases
-from volseg.data.cohort.outputs import output_name
+from volseg.data.cohort.outputs import output_name, require_apart, without_outputs
 from volseg.data.folds import make_folds
 from volseg.errors import BundleError, CohortError, UsageError, VolsegError
 from volseg.inference.overlap_tile import OverlapTileInferer
@@ -75,13 +75,16 @@ class Images(Dataset[dict[str, Any]]):
         self.folds = dict(folds or {})
         self.rank = rank
         self.world = world
+        #: what lies in it is no image to predict
+        self.output_dir: Path | None = None
 
     @cached_property
     def cohort(self) -> Cohort:
-        """Everything in the folder."""
+        """Everything in the folder that is no result of an earlier run."""
         if self.data_dir is None:
             raise UsageError("no data are named", mend="add --data_dir FOLDER")
-        return find_cases(self.data_dir, labels="optional" if self.truths else "none")
+        found = find_cases(self.data_dir, labels="optional" if self.truths else "none")
+        return found if self.output_dir is None else without_outputs(found, self.output_dir)
 
     @cached_property
     def all_cases(self) -> tuple[Case, ...]:
@@ -287,8 +290,11 @@ class Masks:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise UsageError("is a file, and a folder is needed", where=folder, mend="name another --output_dir")
+        dataset.output_dir = folder
         for note in dataset.cohort.notes:
             _log.warning(note)
+        for case in dataset.all_cases:
+            require_apart(case, folder / mask_name(case))
         weights()
         _log.info("%d cases in %s", len(dataset.all_cases), dataset.data_dir)
         self.done, self._together = [], False

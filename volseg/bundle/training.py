@@ -18,7 +18,7 @@ from volseg.data.cohort import Case, find_cases
 from volseg.data.content import contents_of
 from volseg.data.folds import make_folds
 from volseg.engine.cases import CaseReader, LearningCase
-from volseg.engine.log import Event
+from volseg.engine.log import Event, duration
 from volseg.engine.patches import PatchDataset
 from volseg.engine.train import TrainingResult, train
 from volseg.errors import BundleError, CohortError, UsageError
@@ -172,7 +172,8 @@ def tell(event: Event) -> None:
     """Put what a training tells into the log."""
     if event["event"] == "epoch":
         dice = "" if event.get("dice") is None else f", Dice {event['dice']:.4f}"
-        _log.info("epoch %d of %d: loss %.4f%s", event["epoch"], event["epochs"], event["loss"], dice)
+        left = f", {duration(event['left'])} left" if event.get("left") else ""
+        _log.info("epoch %d of %d: loss %.4f%s%s", event["epoch"], event["epochs"], event["loss"], dice, left)
     elif event["event"] == "note":
         _log.warning("%s", event["text"])
     elif event["event"] == "start":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+    from rich.progress import Progress
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -125,18 +126,35 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
 
         yield line
         return
+    with _bar(console) as bar:
+        task = bar.add_task(what, total=total, step="")
+        yield lambda step: bar.update(task, advance=1, step=printable(step))
+
+
+@contextmanager
+def meter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar below the lines on a terminal, nothing elsewhere; call the yielded function with how many of how many."""
+    console = _rich(stderr=True)
+    if settings.level < Level.NORMAL or not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task(what, total=None, visible=False, step="")
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _bar(console: Console) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[step]}"),
+        console=console,
+        transient=True,
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total, step="")
-        yield lambda step: bar.update(task, advance=1, step=printable(step))
 
 
 def _rich(*, stderr: bool) -> Console:

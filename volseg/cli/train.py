@@ -12,6 +12,8 @@ from volseg.cli import console
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from volseg.recipe import Recipe
     from volseg.recipe.postprocessing import Postprocessing
 
@@ -62,16 +64,17 @@ def train(
         raise UsageError(f"--fold {fold} is no fold", mend="a number from 0, or all")
     from volseg.engine.train import train as run
 
-    result = run(
-        chosen,
-        data,
-        out,
-        fold=int(fold),
-        resume=resume,
-        device=device,
-        deterministic=deterministic,
-        listeners=[Teller()],
-    )
+    with console.meter("steps") as meter:
+        result = run(
+            chosen,
+            data,
+            out,
+            fold=int(fold),
+            resume=resume,
+            device=device,
+            deterministic=deterministic,
+            listeners=[Teller(meter)],
+        )
     if not result.is_of_use:
         console.say(f"{result.interrupted} in epoch {result.epoch}; go on with --resume")
         if result.signalled:
@@ -92,7 +95,8 @@ def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:
     from volseg.study.cross_validation import cross_validate
 
     stop = Stop()
-    found = cross_validate(chosen, data, out, stop=stop, listeners=[Teller()], tell=console.say, **how)
+    with console.meter("steps") as meter:
+        found = cross_validate(chosen, data, out, stop=stop, listeners=[Teller(meter)], tell=console.say, **how)
     if found.interrupted is not None:
         console.say(f"{found.interrupted}; go on with --resume")
         if stop.interrupted:
@@ -159,7 +163,10 @@ def _recipe(
 
 
 class Teller:
-    """Tells a training's events as lines a person reads."""
+    """Tells a training's events as lines a person reads, and each step to a meter."""
+
+    def __init__(self, meter: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        self.meter = meter
 
     def __call__(self, event: dict[str, Any]) -> None:
         told = getattr(self, "_" + event["event"].replace(" ", "_"), None)
@@ -168,6 +175,9 @@ class Teller:
 
     def _note(self, event: dict[str, Any]) -> None:
         console.say(event["text"])
+
+    def _step(self, event: dict[str, Any]) -> None:
+        self.meter(event["iteration"], event["iterations"])
 
     def _prepared(self, event: dict[str, Any]) -> None:
         console.detail(f"prepared {event['number']}/{event['count']} {event['case']}")
@@ -178,6 +188,7 @@ class Teller:
             f"{cases['train']} cases to learn from, {cases['validation']} to validate"
             + (f", {cases['test']} to test" if cases["test"] else "")
             + f"; {event['parameters']:,} parameters on {event['device']}, {event['arithmetic']}"
+            + (", freed memory kept" if event["keeps memory"] else "")
         )
         for way, seconds in event["probe"].items():
             console.detail(f"a step takes {seconds:.3f} s in {way}")
@@ -186,6 +197,8 @@ class Teller:
         console.say(f"going on after step {event['iteration']}, epoch {event['epoch']}")
 
     def _epoch(self, event: dict[str, Any]) -> None:
+        from volseg.engine.log import duration
+
         words = [f"epoch {event['epoch']}/{event['epochs']}", f"loss {event['loss']:.4f}", f"lr {event['lr']:.2e}"]
         if event.get("dice") is not None:
             words.append(f"Dice {event['dice']:.4f}")
@@ -199,15 +212,3 @@ class Teller:
 
     def _test(self, event: dict[str, Any]) -> None:
         console.say(f"test: Dice {event['dice']:.4f} over {len(event['cases'])} cases")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(42), duration(200), duration(7260)
-    ('42 s', '3 min', '2 h 1 min')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -20,6 +20,7 @@ from volseg.engine.patches import PatchDataset
 from volseg.engine.probe import Choice, candidates, choose, in_layout
 from volseg.engine.session import Session
 from volseg.engine.step import TrainingStep
+from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
 from volseg.recipe import Recipe
 
@@ -51,6 +52,7 @@ def assemble(
     learning: Sequence[LearningCase],
     *,
     chosen: tuple[Choice, Mapping[str, float]] | None,
+    stop: Stop,
     tell: Listener,
 ) -> Assembly:
     """Put a training together.
@@ -60,12 +62,13 @@ def assemble(
         place: the device, and which of how many processes this is.
         learning: the prepared cases.
         chosen: the arithmetic that a resumed run was begun with; without it a probe chooses.
+        stop: asked while it is probed.
         tell: told what a user should know.
     """
     torch.manual_seed(recipe.training.seed)
     network: nn.Module = build(compose.network_part(recipe)).to(place.device)
     loss: nn.Module = build(compose.loss_part(recipe)).to(place.device)
-    choice, timings = chosen or _probed(recipe, place, network, loss)
+    choice, timings = chosen or _probed(recipe, place, network, loss, stop)
     network = in_layout(network, choice.channels_last)
     steps = compose.steps_per_epoch(recipe, len(learning), place.world)
     if recipe.optimiser.accumulate > steps:
@@ -93,13 +96,15 @@ def assemble(
     )
 
 
-def _probed(recipe: Recipe, place: Place, network: nn.Module, loss: nn.Module) -> tuple[Choice, Mapping[str, float]]:
+def _probed(
+    recipe: Recipe, place: Place, network: nn.Module, loss: nn.Module, stop: Stop
+) -> tuple[Choice, Mapping[str, float]]:
     """The fastest arithmetic that the recipe leaves open, the same for all processes."""
     training = recipe.training
     choices = candidates(training.precision, training.channels_last, place.device)
     shape = (training.batch, recipe.in_channels, *training.patch)
     found: tuple[Choice, Mapping[str, float]] = place.shared(
-        choose(network, loss, shape, choices, place.device) if place.first else None
+        choose(network, loss, shape, choices, place.device, between=stop.check) if place.first else None
     )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from volseg.transforms.randomness import generator
 
 # a socket's path has at most 104 bytes on some systems, and 32 of them are names that Python gives
 _LONGEST_TEMPORARY = 70
+# seconds that a process preparing data goes on after SIGTERM: the training writes its checkpoint meanwhile
+_GRACE = 30
 
 
 class WorkerDied(VolsegError, RuntimeError):
@@ -115,6 +118,7 @@ class PatchLoader:
             batch_sampler=self.batches,
             num_workers=self.workers,
             collate_fn=_collate,
+            worker_init_fn=_outlive_signals if self.workers else None,
             pin_memory=self.ahead and self.workers > 0 and torch.cuda.is_available(),
         )
         batches = self._batches(iter(loader))
@@ -192,6 +196,15 @@ def _require_short_temporary_folder() -> None:
             f"data meet there: {folder}",
             mend="set TMPDIR to a shorter one, or training.workers to 0",
         )
+
+
+def _outlive_signals(_number: int) -> None:
+    """Where a whole group of processes is told to stop, as schedulers do, let the training finish its step."""
+
+    def wait(_signal: int, _frame: Any) -> None:
+        signal.alarm(_GRACE)  # whose own handling ends the process
+
+    signal.signal(signal.SIGTERM, wait)
 
 
 class _Failed:

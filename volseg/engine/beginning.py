@@ -13,6 +13,7 @@ from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
 from volseg.engine.probe import Choice
 from volseg.engine.run_folder import RunError, RunFolder
+from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
 from volseg.errors import CohortError, UsageError
 from volseg.recipe import Recipe
@@ -74,11 +75,16 @@ class Beginning:
             raise CohortError("no case is left to learn from", mend="give some cases the split 'train'")
         return split
 
-    def contents(self, cases: Sequence[Case]) -> dict[str, dict[str, Content]]:
+    def contents(self, cases: Sequence[Case], stop: Stop) -> dict[str, dict[str, Content]]:
         """The fingerprints of the cases' files; those of a resumed run must not have changed."""
+
+        def known(case: Case) -> dict[str, Content]:
+            stop.check()
+            return contents_of(case)
+
         if self.facts is None:
             found: dict[str, dict[str, Content]] = self.place.shared(
-                {case.name: contents_of(case) for case in cases} if self.place.first else None
+                {case.name: known(case) for case in cases} if self.place.first else None
             )
             return found
         before = from_plain(self.facts["data"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ class CheckpointError(VolsegError, RuntimeError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A checkpoint in the index. What the index does not name does not exist: the file may be half a file."""
+    """A checkpoint, and the hash by which the index knows it; none where the index itself is lost."""
 
     name: str
     iteration: int
-    sha256: str
+    sha256: str | None = None
 
 
 class Checkpoints:
@@ -60,14 +61,12 @@ class Checkpoints:
         return self.folder / entry.name
 
     def entries(self) -> list[Entry]:
-        """What the index vouches for, oldest first."""
-        index = self.folder / INDEX
-        if not index.exists():
-            return []
+        """What the index vouches for, oldest first; without an index that can be read, the files that are there."""
         try:
-            return [Entry(**entry) for entry in json.loads(index.read_text())]
-        except (ValueError, TypeError) as error:
-            raise CheckpointError("is damaged", where=index, mend="start the training anew") from error
+            return [Entry(**entry) for entry in json.loads((self.folder / INDEX).read_text())]
+        except (OSError, ValueError, TypeError):
+            paths = sorted(self.folder.glob("iteration-*.pt"))
+            return [Entry(path.name, int(path.stem.partition("-")[2])) for path in paths]
 
     def load(self, device: str | torch.device = "cpu") -> tuple[dict[str, Any] | None, list[str]]:
         """The newest undamaged checkpoint (none if there never was one), and a line for each damaged one before it.
@@ -76,7 +75,9 @@ class Checkpoints:
             CheckpointError: if there are checkpoints and every one is damaged.
         """
         told: list[str] = []
-        entries = self.entries()
+        index, entries = self.folder / INDEX, self.entries()
+        if entries and entries[-1].sha256 is None:
+            told.append(f"{index}: is missing or damaged; the checkpoints beside it are taken")
         for entry in reversed(entries):
             path = self.folder / entry.name
             try:
@@ -84,11 +85,11 @@ class Checkpoints:
             except OSError as error:
                 told.append(f"{path}: cannot be read ({error.strerror}); going back to the one before")
                 continue
-            if hashlib.sha256(data).hexdigest() != entry.sha256:
+            if not _is_whole(data, entry.sha256):
                 told.append(f"{path}: is damaged; going back to the one before")
                 continue
             return torch.load(io.BytesIO(data), map_location=device, weights_only=True), told
-        if entries:
+        if entries or index.exists():
             raise CheckpointError("every checkpoint is damaged", where=self.folder, mend="start the training anew")
         return None, told
 
@@ -102,3 +103,13 @@ class Checkpoints:
         for path in self.folder.glob("iteration-*.pt"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+
+
+def _is_whole(data: bytes, sha256: str | None) -> bool:
+    """Whether these are the bytes that were written, by their hash or else by the sums within the archive."""
+    if sha256 is not None:
+        return hashlib.sha256(data).hexdigest() == sha256
+    try:
+        return zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError):
+        return False

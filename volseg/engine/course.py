@@ -112,6 +112,13 @@ class Course:
         progress = self.session.progress
         progress.loss_sum += float(trainer.state.output["loss"])
         progress.loss_count += 1
+        self._tell(
+            {
+                "event": "step",
+                "iteration": trainer.state.iteration,
+                "iterations": trainer.state.max_epochs * trainer.state.epoch_length,
+            }
+        )
         if anywhere(self.stop.why is not None, trainer.state.device):
             self._interrupt(trainer)
 

@@ -70,6 +70,13 @@ class Judge:
         quiet(evaluator)
         return evaluator, metric
 
+    def require_readable(self, cases: Sequence[Case]) -> None:
+        """Read cases that are judged epochs later, so that one that cannot be is told before the first."""
+        cache = self._cache() if self.recipe.training.cache == "disk" else NoCache()
+        for case in cases[self.place.rank :: self.place.world]:
+            self.stop.check()
+            self.reader.judged(case, self.contents[case.name], cache)
+
     def _judge_case(self) -> JudgeCase:
         inference = self.recipe.inference
         return JudgeCase(

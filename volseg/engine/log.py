@@ -40,8 +40,15 @@ class RunLog:
         """The epochs so far."""
         return [event for event in self.events if event.get("event") == "epoch"]
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to its end."""
+        return any(event.get("event") == "end" for event in self.events)
+
     def __call__(self, event: Event) -> None:
-        """Note an event."""
+        """Note an event; single steps are too many to keep."""
+        if event["event"] == "step":
+            return
         told = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **_plain(event)}
         self.events.append(told)
         try:
@@ -92,6 +99,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return None
     return value
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(42), duration(200), duration(7260)
+    ('42 s', '3 min', '2 h 1 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def quiet(engine: Any) -> None:

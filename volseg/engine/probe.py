@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from volseg.engine.preparing import laid_out
+from volseg.engine.step import batch_in_memory
 from volseg.engine.thin_maps import thin_maps
-from volseg.errors import UsageError
+from volseg.errors import MemoryLimitError, UsageError
 
 Wanted = Literal["auto", "float32", "bf16", "fp16"]
 # a choice must be faster by this share to be worth leaving single precision in the plain layout
@@ -57,12 +58,15 @@ def choose(
     device: torch.device,
     *,
     repeats: int = 3,
+    between: Callable[[], None] = lambda: None,
 ) -> tuple[Choice, dict[str, float]]:
     """The fastest of the choices for batches of ``shape``, and the seconds of a step with each.
 
-    The network that is given is not touched, nor is any random stream.
+    The network that is given is not touched, nor is any random stream. What does not fit the memory is no choice.
+    ``between`` is called before every step, and may raise.
 
     Raises:
+        MemoryLimitError: if a batch does not fit the memory whatever the arithmetic.
         UsageError: if the arithmetic that was asked for would train this network wrongly.
     """
     choices = _sound(choices, network, shape, device)
@@ -73,17 +77,41 @@ def choose(
         images = torch.randn(*shape, device=device)
         target = torch.zeros(shape[0], 1, *shape[2:], dtype=torch.uint8, device=device)
         target[:, :, : shape[2] // 2] = 1
-        contenders = [_Contender(deepcopy(network), loss, images, target, choice) for choice in choices]
-        for contender in contenders:
-            contender.step()  # the first step builds kernels
+        contenders = _that_fit(network, loss, images, target, choices, between)
         for _ in range(repeats):  # in turn, so that a busy moment hits all alike
             for contender in contenders:
+                between()
                 contender.time()
     seconds = {str(c.choice): c.best for c in contenders}
     fastest = min(contenders, key=lambda c: c.best)
     plain = contenders[0]
     chosen = fastest if fastest.best < _WORTH * plain.best else plain
     return chosen.choice, {name: round(value, 5) for name, value in seconds.items()}
+
+
+def _that_fit(
+    network: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    choices: Sequence[Choice],
+    between: Callable[[], None],
+) -> list[_Contender]:
+    """The choices whose first step, which builds kernels, found memory enough."""
+    found: list[_Contender] = []
+    failure: MemoryLimitError | None = None
+    for choice in choices:
+        between()
+        try:
+            with batch_in_memory(images.device):
+                contender = _Contender(deepcopy(network), loss, images, target, choice)
+                contender.step()
+            found.append(contender)
+        except MemoryLimitError as error:
+            failure = error
+    if not found and failure is not None:
+        raise failure
+    return found
 
 
 def _sound(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -57,7 +57,7 @@ class TrainingStep:
         cases = batch.get("case", ())
         place = f"epoch {state.epoch}, step {state.iteration}"
         first, last = group(state.iteration, state.epoch_length, self.accumulate)
-        try:
+        with batch_in_memory(state.device, place):
             images, target, weight = trainer.prepare_batch(batch, state.device, trainer.non_blocking)
             trainer.network.train()
             with self._autocast(state.device):
@@ -67,14 +67,6 @@ class TrainingStep:
                 cases = blamed(cases, images)
             require_finite(loss, "the loss", place, cases)
             self.scaler.scale(loss / (last - first + 1)).backward()
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, VolsegError) or not is_out_of_memory(error):
-                raise
-            raise MemoryLimitError(
-                f"the batch does not fit the memory of {state.device}",
-                where=place,
-                mend="make training.batch or training.patch smaller, or raise optimiser.accumulate for a smaller batch",
-            ) from error
         if state.iteration == last:
             self._move_weights(trainer, place, cases)
         return {"loss": loss.detach()}
@@ -121,6 +113,21 @@ class TrainingStep:
             self.scheduler.step()
         if self.average is not None:
             self.average.update(bare(trainer.network))
+
+
+@contextmanager
+def batch_in_memory(device: torch.device, place: str | None = None) -> Iterator[None]:
+    """Tell that a batch is too large as what it is, and which setting to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, VolsegError) or not is_out_of_memory(error):
+            raise
+        raise MemoryLimitError(
+            f"the batch does not fit the memory of {device}",
+            where=place,
+            mend="make training.batch or training.patch smaller, or raise optimiser.accumulate for a smaller batch",
+        ) from error
 
 
 def group(iteration: int, epoch_length: int, accumulate: int) -> tuple[int, int]:

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Interrupted(Exception):
+    """The run should stop, in the middle of something."""
+
+
 class Stop:
     """Whether the run should write a checkpoint and leave, and why; asked after every step and every case."""
 
@@ -30,6 +34,15 @@ class Stop:
     def interrupted(self) -> bool:
         """Whether it was a signal."""
         return self._signal is not None
+
+    def check(self) -> None:
+        """Leave what is under way if the run should stop.
+
+        Raises:
+            Interrupted: if it should.
+        """
+        if self.why is not None:
+            raise Interrupted
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor
 
 from volseg.data.aliases import refuse_aliases
-from volseg.data.caching import MemoryCache, make_cache
+from volseg.data.caching import Arrays, MemoryCache, make_cache
 from volseg.data.cohort import Case, find_cases
 from volseg.data.content import Content
 from volseg.data.folds import Split
@@ -31,12 +32,13 @@ from volseg.engine.pictures import Curves
 from volseg.engine.run_folder import RunFolder
 from volseg.engine.session import Session
 from volseg.engine.step import bare
-from volseg.engine.stopping import Stop
+from volseg.engine.stopping import Interrupted, Stop
 from volseg.engine.together import Place, together
 from volseg.engine.tracking import tensorboard, tracker
 from volseg.engine.validation import Scores, mean_dice, means
-from volseg.errors import CohortError
+from volseg.errors import CohortError, MemoryLimitError
 from volseg.inference.allocator import keep_large_blocks
+from volseg.inference.exhausted import is_out_of_memory
 from volseg.io.atomic import write_json
 from volseg.recipe import Recipe
 
@@ -101,9 +103,8 @@ def train(
     """
     stop = stop or Stop(recipe.training.time_limit)
     with together(device) as place, _arithmetic(place, deterministic), stop.listening():
-        if place.device.type == "cpu":
-            keep_large_blocks()
-        return _Training(recipe, RunFolder(Path(output)), place, fold, resume, stop, listeners).run(data)
+        keeps = place.device.type == "cpu" and keep_large_blocks()
+        return _Training(recipe, RunFolder(Path(output)), place, fold, resume, stop, listeners, keeps).run(data)
 
 
 class _Training:
@@ -118,7 +119,9 @@ class _Training:
         resume: bool,
         stop: Stop,
         listeners: Sequence[Listener],
+        keeps_memory: bool,
     ) -> None:
+        self.keeps_memory = keeps_memory
         self.recipe = recipe
         self.folder = folder
         self.place = place
@@ -128,26 +131,34 @@ class _Training:
         self.reader: CaseReader = build(compose.cases_part(recipe))
 
     def run(self, data: str | os.PathLike[str]) -> TrainingResult:
+        try:
+            return self._run(data)
+        except Interrupted:  # before the first step: there is nothing to store yet
+            return TrainingResult(self.folder.path, self.stop.why, 0, None, 0, signalled=self.stop.interrupted)
+
+    def _run(self, data: str | os.PathLike[str]) -> TrainingResult:
         cohort = find_cases(data)
         for note in cohort.notes:
             self._tell({"event": "note", "text": note})
         split = self.beginning.split(cohort.labelled)
         cases = {case.name: case for case in cohort.labelled}
         divided = [cases[name] for name in split.sides]
-        contents = self.beginning.contents(divided)
+        contents = self.beginning.contents(divided, self.stop)
         if self.recipe.folds.group_by == "patient":
             refuse_aliases(divided, contents, split)
         learning = self._learning([cases[name] for name in split.train], contents)
-        if learning is None:
-            return TrainingResult(self.folder.path, self.stop.why, 0, None, 0, signalled=self.stop.interrupted)
-        parts = assemble(self.recipe, self.place, learning, chosen=self.beginning.chosen(), tell=self._tell)
-        session = parts.session
-        self.beginning.remember(parts.choice, parts.timings, contents)
+        judge = Judge(self.recipe, self.folder, self.place, self.reader, contents, self.stop)
+        validated, tested = ([cases[name] for name in side] for side in (split.validation, split.test))
+        if self.beginning.facts is None:
+            judge.require_readable([*validated, *tested])
         log = RunLog(self.folder.path)
         listeners = self._listeners(log)
+        parts = assemble(
+            self.recipe, self.place, learning, chosen=self.beginning.chosen(), stop=self.stop, tell=self._tell
+        )
+        session = parts.session
+        self.beginning.remember(parts.choice, parts.timings, contents)
         self._introduce(listeners, split, parts)
-        judge = Judge(self.recipe, self.folder, self.place, self.reader, contents, self.stop)
-        validated = [cases[name] for name in split.validation]
         evaluator, metric = judge.of(session.network, validated) if validated else (None, None)
         course = Course(
             session,
@@ -191,23 +202,36 @@ class _Training:
                 progress.best_epoch,
                 signalled=self.stop.interrupted,
             )
-        test = self._finish(session, [cases[name] for name in split.test], judge, listeners)
-        return TrainingResult(self.folder.path, None, trainer.state.epoch, progress.best, progress.best_epoch, test)
+        chosen = self._choose_weights(session)
+        test = self._tested(session, chosen, tested, judge, listeners)
+        why = None if test is not None or not tested else self.stop.why or "another process of the training was stopped"
+        event: Event = {"event": "end", "best": progress.best, "best_epoch": progress.best_epoch}
+        if why is not None:
+            event = {"event": "interrupted", "why": why, "iteration": trainer.state.iteration}
+        if why is not None or not log.ended:
+            for listener in listeners:
+                listener(event)
+        return TrainingResult(
+            self.folder.path,
+            why,
+            trainer.state.epoch,
+            progress.best,
+            progress.best_epoch,
+            test,
+            signalled=why is not None and self.stop.interrupted,
+        )
 
-    def _learning(
-        self, cases: Sequence[Case], contents: Mapping[str, Mapping[str, Content]]
-    ) -> list[LearningCase] | None:
-        """The cases prepared; none if the run was to stop meanwhile."""
+    def _learning(self, cases: Sequence[Case], contents: Mapping[str, Mapping[str, Content]]) -> list[LearningCase]:
+        """The cases prepared."""
         kind = self.recipe.training.cache
         # patches come from all cases at once: without a cache each is read once, and held here
         cache = MemoryCache() if kind is None else make_cache(kind, self.folder.cache)
         device = self.place.device if kind == "device" else torch.device("cpu")
         found = []
         for number, case in enumerate(cases, start=1):
-            if self.stop.why is not None:
-                return None
+            self.stop.check()
             arrays = self.reader.learning(case, contents[case.name], cache)
-            found.append(LearningCase.of(case.name, arrays, device))
+            found.append(_on(device, case.name, arrays))
             self._tell({"event": "prepared", "case": case.name, "number": number, "count": len(cases)}, log=False)
         if not any(case.places for case in found):
             raise CohortError(
@@ -245,6 +269,7 @@ class _Training:
             "arithmetic": str(parts.choice),
             "probe": parts.timings,
             "threads": torch.get_num_threads(),
+            "keeps memory": self.keeps_memory,
         }
         if self.beginning.facts is None:
             for listener in listeners:
@@ -254,14 +279,8 @@ class _Training:
         if self.place.first:
             self.folder.write_weights(name, _weights(session), recipe=self.recipe.digest())
 
-    def _finish(
-        self,
-        session: Session,
-        test: Sequence[Case],
-        judge: Judge,
-        listeners: Sequence[Listener],
-    ) -> Scores | None:
-        """Leave the chosen weights, and score the test part once."""
+    def _choose_weights(self, session: Session) -> dict[str, Tensor]:
+        """The weights of the best validation, or the last ones without any, left as ``models/model.pt`` too."""
         from safetensors.torch import load_file
 
         self.place.shared(None)  # the others read what the first process has written by now
@@ -269,27 +288,51 @@ class _Training:
         chosen = load_file(best) if session.progress.best is not None else _weights(session)
         if self.place.first:
             self.folder.write_state(chosen)
-        scores: Scores | None = None
-        if test:
-            network = bare(session.network)
-            network.load_state_dict(chosen)
-            evaluator, metric = judge.of(network, test)
-            evaluator.run()
-            scores = metric.scores
-            if metric.stopped:
-                return None
-            told = {"dice": mean_dice(scores, metric.names), "labels": means(scores, metric.names), "cases": scores}
-            if self.place.first:
-                write_json(self.folder.path / "test.json", _without_nan(told))
-                for listener in listeners:
-                    listener({"event": "test", "iteration": 0, **told})
-        for listener in listeners:
-            listener({"event": "end", "best": session.progress.best, "best_epoch": session.progress.best_epoch})
+        return chosen
+
+    def _tested(
+        self,
+        session: Session,
+        weights: Mapping[str, Tensor],
+        cases: Sequence[Case],
+        judge: Judge,
+        listeners: Sequence[Listener],
+    ) -> Scores | None:
+        """Score the test part, once; none if there is no such part, or if the run was to stop meanwhile."""
+        path = self.folder.path / "test.json"
+        if not cases:
+            return None
+        if self.place.shared(path.exists()):
+            found: Scores = json.loads(path.read_text())["cases"]
+            return {name: {k: float("nan") if v is None else v for k, v in of.items()} for name, of in found.items()}
+        network = bare(session.network)
+        network.load_state_dict(weights)
+        evaluator, metric = judge.of(network, cases)
+        evaluator.run()
+        if metric.stopped:
+            return None
+        scores = metric.scores
+        told = {"dice": mean_dice(scores, metric.names), "labels": means(scores, metric.names), "cases": scores}
+        if self.place.first:
+            write_json(path, _without_nan(told))
+            for listener in listeners:
+                listener({"event": "test", "iteration": 0, **told})
         return scores
 
     def _tell(self, event: Event, *, log: bool = True) -> None:
         for listener in self.outside:
             listener(event)
+
+
+def _on(device: torch.device, name: str, arrays: Arrays) -> LearningCase:
+    try:
+        return LearningCase.of(name, arrays, device)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryLimitError(
+            f"the cases do not fit the memory of {device}", where=name, mend="set training.cache to memory or disk"
+        ) from error
 
 
 def _weights(session: Session) -> dict[str, Tensor]:

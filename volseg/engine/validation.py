@@ -18,7 +18,7 @@ from volseg.data.caching import Cache
 from volseg.data.cohort import Case
 from volseg.data.content import Content
 from volseg.engine.cases import CaseReader
-from volseg.engine.stopping import Stop
+from volseg.engine.stopping import Interrupted, Stop
 from volseg.inference.pieces import stream_logits
 from volseg.inference.stream import Decision, Piece, decide
 from volseg.inference.ways import Precision
@@ -28,10 +28,6 @@ from volseg.transforms.regrid import Order
 
 Scores = dict[str, dict[str, float]]
 """Dice by case and by structure; not a number where neither truth nor prediction has any."""
-
-
-class Interrupted(Exception):
-    """The run should stop, in the middle of a case."""
 
 
 class JudgedCases(Dataset[dict[str, Any]]):
@@ -133,8 +129,8 @@ class JudgeCase:
 
     def _stoppable(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         for piece in pieces:
-            if self.stop is not None and self.stop.why is not None:
-                raise Interrupted
+            if self.stop is not None:
+                self.stop.check()
             yield piece
 
 

@@ -53,7 +53,9 @@ def require_finite(array: npt.NDArray[Any], fill_nan: float | None, where: objec
     several = "voxel" if nan + infinite == 1 else "voxels"
     if fill_nan is None:
         raise VolumeError(
-            f"holds {found} {several} of {array.size}", where=where, mend="--fill-nan VALUE puts a value in their place"
+            f"holds {found} {several} of {array.size}",
+            where=where,
+            mend="mend the file; volseg predict --fill-nan VALUE puts a value in their place",
         )
     if abs(fill_nan) > np.finfo(array.dtype).max:
         raise UsageError(f"--fill-nan {fill_nan:g} does not fit voxels of type {array.dtype}", where=where)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from volseg.data.cohort import Case, find_cases, output_names
-from volseg.data.cohort.naming import counted
+from volseg.data.cohort.outputs import require_apart, without_outputs
 from volseg.data.content import Content
 from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError
 from volseg.inference.memory import format_bytes
@@ -127,12 +127,8 @@ def plan(
     cases: Sequence[Case] = found or ()
     notes: tuple[str, ...] = ()
     if found is None:
-        cohort = find_cases(request.inputs, labels="none", frames=request.frames)
+        cohort = without_outputs(find_cases(request.inputs, labels="none", frames=request.frames), request.output)
         cases, notes = cohort.cases, cohort.notes
-        if _below(request.output, request.inputs):  # the masks of an earlier run are no images of this one
-            own = [case for case in cases if any(_below(image, request.output) for image in case.images)]
-            cases = [case for case in cases if case not in own]
-            notes = (*notes, f"{counted(len(own), 'image')} in the output folder left out") if own else notes
     names = output_names(cases, ENDINGS[request.format])
     if found is None:
         index, count = request.part
@@ -143,7 +139,7 @@ def plan(
     )
     before = read_records(request.output / summary_name(request.part))
     for case in cases:
-        _require_apart(case, request.output / names[case.name])
+        require_apart(case, request.output / names[case.name])
     digest = cache(_content)  # a cine is one file, however many cases its frames are
 
     def settle(case: Case) -> Job | Record:
@@ -206,16 +202,6 @@ def _require_space(request: Request, jobs: Sequence[Job]) -> None:
             where=request.output,
             mend="free some space first, or --format nii.gz",
         )
-
-
-def _below(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
-
-
-def _require_apart(case: Case, output: Path) -> None:
-    for image in case.images:
-        if output.exists() and image.exists() and output.samefile(image):
-            raise WriteError("the mask would overwrite its image", where=image, mend="choose another output folder")
 
 
 def _require_format(case: Case, form: str) -> None:

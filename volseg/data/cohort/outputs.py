@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-from volseg.data.cohort.case import Case
-from volseg.data.cohort.naming import listed
-from volseg.errors import CohortError
+from volseg.data.cohort.case import Case, Cohort
+from volseg.data.cohort.naming import counted, listed
+from volseg.errors import CohortError, WriteError
 
 # What file systems bear, and what the temporary beside a file needs.
 _MOST_BYTES = 255
@@ -50,3 +51,32 @@ def output_names(cases: Iterable[Case], ending: str = ".nii.gz") -> dict[str, Pu
                 mend="keep one of them, or rename one",
             )
     return names
+
+
+def without_outputs(cohort: Cohort, output: Path) -> Cohort:
+    """The cohort without images in the output folder: the masks of an earlier run are no images of this one."""
+    if not _below(output, cohort.root):
+        return cohort
+    own = [case for case in cohort.cases if any(_below(image, output) for image in case.images)]
+    if not own:
+        return cohort
+    kept = tuple(case for case in cohort.cases if case not in own)
+    return replace(
+        cohort, cases=kept, notes=(*cohort.notes, f"{counted(len(own), 'image')} in the output folder left out")
+    )
+
+
+def require_apart(case: Case, output: Path) -> None:
+    """Refuse a result that would take the place of what it is made or judged from.
+
+    Raises:
+        WriteError: if it would.
+    """
+    for given in (*case.images, *([] if case.label is None else [case.label])):
+        if output.exists() and given.exists() and output.samefile(given):
+            what = "image" if given in case.images else "truth"
+            raise WriteError(f"the mask would overwrite its {what}", where=given, mend="choose another output folder")
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
