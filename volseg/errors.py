@@ -79,12 +79,12 @@ class MissingExtra(VolsegError, ImportError):
     """An optional package that is not installed.
 
     >>> print(MissingExtra.of("mlflow", extra="mlflow", purpose="tracking runs with MLflow"))
-    tracking runs with MLflow needs mlflow; pip install "volseg[mlflow]"
+    tracking runs with MLflow needs mlflow; pip install ".[mlflow]" in the folder of volseg's source
     """
 
     @classmethod
     def of(cls, package: str, *, extra: str, purpose: str) -> MissingExtra:
-        return cls(f"{purpose} needs {package}", mend=f'pip install "volseg[{extra}]"')
+        return cls(f"{purpose} needs {package}", mend=f"""pip install ".[{extra}]" in the folder of volseg's source""")
 
 
 def printable(text: str) -> str:

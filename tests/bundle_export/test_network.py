@@ -59,7 +59,7 @@ def test_what_is_not_installed_is_a_line(
 ) -> None:
     """Without the extra, exporting to ONNX says how to get it."""
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "volseg\[onnx\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[onnx\]"'):
         export_onnx(load_bundle(trained()), tmp_path / "network.onnx")
 
 

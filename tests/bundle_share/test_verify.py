@@ -298,7 +298,7 @@ def test_packing_adds_what_is_missing(built: Path, tmp_path: Path) -> None:
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two key pairs, ``lab`` and ``other``, by the lines that the guide tells."""
     folder = tmp_path_factory.mktemp("keys")
-    pytest.importorskip("model_signing", reason="signing: pip install volseg[signing]")
+    pytest.importorskip("model_signing", reason="signing: pip install .[signing]")
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed, and makes the keys")
     for name in ("lab", "other"):

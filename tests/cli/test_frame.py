@@ -135,4 +135,4 @@ def test_doctor_says_what_to_do(volseg) -> None:
     for line in run.stdout.splitlines():
         if "missing" in line and "extra" in line:
             extra = line.split("extra ")[1].split()[0]
-            assert f'pip install "volseg[{extra}]"' in run.stdout
+            assert f'pip install ".[{extra}]"' in run.stdout

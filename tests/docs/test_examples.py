@@ -62,7 +62,7 @@ def place(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def signed(folder: Path) -> None:
     """The signature that the page on sharing verifies, by the commands that it tells."""
-    pytest.importorskip("model_signing", reason="signing: pip install volseg[signing]")
+    pytest.importorskip("model_signing", reason="signing: pip install .[signing]")
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed, and makes the keys")
     from volseg.bundle.verifying.signing import sign_bundle

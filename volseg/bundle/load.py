@@ -203,7 +203,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         files = held_files(stranger)
         name, where = files.name, files.where
         if _RECIPE not in files.sizes:
-            raise BundleError(f"has no {_RECIPE}: no bundle of volseg", where=where)
+            raise BundleError(
+                f"has no {_RECIPE}: no bundle of volseg",
+                where=where,
+                mend="volseg bundle import translates a bundle of MONAI",
+            )
         if _WEIGHTS not in files.sizes:
             raise BundleError(f"has no {_WEIGHTS}", where=where, mend="train the bundle, or name one that is trained")
         at = f"{where}: {_RECIPE}"

@@ -8,13 +8,14 @@ from volseg.cli.interruption import interruptible
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C leaves it with 130 and without a word, from its first import on."""
+    """Run the command line; Ctrl-C leaves it with 130, from its first import on."""
     try:
         with interruptible():
             from volseg.cli.app import main as run
 
             run()
     except KeyboardInterrupt:
+        sys.stderr.write("stopped; files that are there are whole\n")
         sys.exit(130)
 
 

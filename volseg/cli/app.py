@@ -34,8 +34,10 @@ _MISUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name_
 app = typer.Typer(
     name="volseg",
     help="Volumetric segmentation with the U-Net family: train, segment folders of scans, measure, share.",
-    epilog="The help of each verb has examples; --install-completion completes verbs and options in your shell.\n"
-    "Research use only: volseg is not a medical device.",
+    epilog="Examples:\nvolseg demo -o demo/\nvolseg plan data/ -o mine.yaml --budget 30min\n"
+    "volseg train -r mine.yaml -d data/ -o run/\nvolseg predict -i scans/ -o masks/ -b run/bundle\n\n"
+    "The help of each verb has more; -v and -q stand before the verb; --install-completion completes verbs and options "
+    "in your shell.\nResearch use only: volseg is not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -110,7 +112,8 @@ def main() -> None:
     except _MISUSED as error:
         said = error.format_message()
         if said:  # nothing is left to say where the help was shown in place of a verb
-            console.fail(UsageError(said, mend="volseg -h shows what there is"))
+            path = getattr(getattr(error, "ctx", None), "command_path", "volseg")
+            console.fail(UsageError(said.rstrip("."), mend=f"{path} -h shows what there is"))
         sys.exit(console.USAGE)
     except (UsageError, RecipeError) as error:
         console.fail(error)

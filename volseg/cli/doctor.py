@@ -79,7 +79,7 @@ def examine() -> dict[str, Any]:
         absent = [package for package in packages if _version(package) is None]
         readers[f"extra {extra}"] = "missing " + ", ".join(absent) if absent else "installed"
         if absent:
-            advice.append(f'for {extra}: pip install "volseg[{extra}]"')
+            advice.append(f"""for {extra}: pip install ".[{extra}]" in the folder of volseg's source""")
     return {
         "volseg": version_line(),
         "versions": versions,

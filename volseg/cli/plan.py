@@ -69,10 +69,12 @@ def plan(
     from volseg.data.aliases import MEND, find_aliases
     from volseg.data.cohort import find_cases
     from volseg.data.fingerprint import fingerprint
+    from volseg.inference.memory import parse_bytes
     from volseg.planning.naming import parse_names, renamed
     from volseg.planning.plannable import require_plannable
 
     names = parse_names(labels) if labels is not None else None
+    given = None if memory is None else parse_bytes(memory)
     cohort = find_cases(data)
     for note in cohort.notes:
         console.say(note)
@@ -84,7 +86,7 @@ def plan(
     require_plannable(found, data)
     for alias in find_aliases(cohort.labelled):
         console.warn(f"{alias}; before training {MEND}")
-    means = _means(memory, seconds, device)
+    means = _means(given, seconds, device)
     made = {
         file: _plan(found, cohort, means, device, wanted, file.stem, data)
         for file, wanted in zip(files, _wanted(dims), strict=True)
@@ -126,14 +128,13 @@ def _typical(found: Fingerprint, cohort: Cohort) -> list[Case]:
     return [cohort[name] for name in dict.fromkeys([ordered[len(ordered) // 2], ordered[-1]])]
 
 
-def _means(memory: str | None, budget: float | None, device: str) -> Means:
+def _means(memory: int | None, budget: float | None, device: str) -> Means:
     from volseg.engine.device import device_named
-    from volseg.inference.memory import available, parse_bytes
+    from volseg.inference.memory import available
     from volseg.planning.planner import Means
 
     place = device_named(device)
-    given = parse_bytes(memory) if memory is not None else int(_SHARE * available(place))
-    return Means(given, budget, "cuda" if place.type == "cuda" else "cpu")
+    return Means(memory or int(_SHARE * available(place)), budget, "cuda" if place.type == "cuda" else "cpu")
 
 
 def _seconds(budget: str | None) -> float | None:

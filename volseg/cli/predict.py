@@ -75,7 +75,7 @@ def predict(
     Finished cases are left when run again. Exit code 3 when some cases fail.
 
     Examples:
-        volseg predict -i scans/ -o masks/ -b bundles/acdc_unet3d
+        volseg predict -i scans/ -o masks/ -b bundles/acdc_unet2d
         volseg predict -i scan.nii.gz -o masks/ -b heart.zip --max-memory 2GiB
         volseg predict -i dicom/ -o masks/ -b spleen.zip --format dicom-seg
         volseg predict -i scans/ -o masks/ -b heart.zip --dry-run

@@ -113,7 +113,9 @@ def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:
                 summary.structure,
                 interval_text(summary.means["dice"], 4),
                 interval_text(summary.means["hd95"], 2),
-                "-" if steps is None else _steps(steps.steps) + (f" (+{steps.gain:.4f})" if steps.gain else ""),
+                "-"
+                if steps is None
+                else _steps(steps.steps, chosen.image.spatial_dims) + (f" (+{steps.gain:.4f})" if steps.gain else ""),
                 figure_text(_number(told.get("spearman")), 2),
                 figure_text(_number(told.get("coverage")), 2),
             ]
@@ -128,10 +130,11 @@ def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:
     )
 
 
-def _steps(steps: Postprocessing) -> str:
+def _steps(steps: Postprocessing, dims: int) -> str:
     """What is done to a structure, in words."""
+    unit = steps.unit if steps.unit == "voxels" else "mm²" if dims == 2 else "mm³"
     words = ["largest part"] if steps.largest_component else []
-    words += [f"parts from {steps.minimum_size:g} {steps.unit}"] if steps.minimum_size else []
+    words += [f"parts from {steps.minimum_size:g} {unit}"] if steps.minimum_size else []
     words += ["holes filled"] if steps.fill_holes else []
     return ", ".join(words) or "none"
 

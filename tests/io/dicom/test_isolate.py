@@ -143,7 +143,7 @@ main()
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
     dataset.save_as(file, implicit_vr=False, little_endian=True)
-    with pytest.raises(MissingExtra, match=r'needs pylibjpeg-openjpeg; pip install "volseg\[dicom-codecs\]"'):
+    with pytest.raises(MissingExtra, match=r'needs pylibjpeg-openjpeg; pip install "\.\[dicom-codecs\]"'):
         read_series(file)
 
 

@@ -8,7 +8,11 @@ from volseg.cli.bundle import build, check, export, import_, inspect, pack, sign
 from volseg.cli.verb import add_verb
 
 bundle_app = typer.Typer(
-    name="bundle", help="Build, check, look into, pack, verify, sign, import and export bundles.", no_args_is_help=True
+    name="bundle",
+    help="Build, check, look into, pack, verify, sign, import and export bundles.",
+    epilog="Examples:\nvolseg bundle pack run/bundle -o heart.zip\nvolseg bundle inspect heart.zip\n"
+    "volseg bundle verify heart.zip",
+    no_args_is_help=True,
 )
 add_verb(bundle_app, build.build)
 add_verb(bundle_app, check.check)

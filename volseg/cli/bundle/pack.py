@@ -12,7 +12,7 @@ from volseg.cli import console
 
 def pack(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="NAME.zip, which will hold NAME/.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--output", help="NAME.zip, which will hold NAME/.", show_default=False)],
 ) -> None:
     """Pack a bundle with a manifest of every file; the same folder always gives the same bytes.
 

@@ -16,7 +16,7 @@ def sign(
         Path, typer.Option("-k", "--key", help="Private key of an elliptic curve (PEM).", show_default=False)
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The signature.", show_default="BUNDLE.sig beside the bundle")
+        Path | None, typer.Option("-o", "--output", help="The signature.", show_default="BUNDLE.sig beside the bundle")
     ] = None,
 ) -> None:
     """Sign a bundle that is as its manifest says, offline; for its zip and for the folder it unpacks to.

@@ -12,7 +12,7 @@ from volseg.cli import console
 
 def unpack(
     bundle: Annotated[Path, typer.Argument(help="The zip.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder that gets the bundle's folder.")] = Path(),
+    out: Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the bundle's folder.")] = Path(),
     no_manifest: Annotated[
         bool, typer.Option("--no-manifest", help="Take a zip without a manifest: nothing vouches for it.")
     ] = False,
