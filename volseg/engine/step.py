@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from volseg.engine.averaging import Average
-from volseg.errors import MemoryLimitError, NonFiniteError, VolsegError
-from volseg.inference.exhausted import is_out_of_memory
+from volseg.errors import NonFiniteError
+from volseg.inference.exhausted import within_memory
 from volseg.transforms.randomness import seed_sequence
 
 Precision = Literal["float32", "bf16", "fp16"]
@@ -115,19 +115,13 @@ class TrainingStep:
             self.average.update(bare(trainer.network))
 
 
-@contextmanager
-def batch_in_memory(device: torch.device, place: str | None = None) -> Iterator[None]:
+def batch_in_memory(device: torch.device, place: str | None = None) -> AbstractContextManager[None]:
     """Tell that a batch is too large as what it is, and which setting to change."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, VolsegError) or not is_out_of_memory(error):
-            raise
-        raise MemoryLimitError(
-            f"the batch does not fit the memory of {device}",
-            where=place,
-            mend="make training.batch or training.patch smaller, or raise optimiser.accumulate for a smaller batch",
-        ) from error
+    return within_memory(
+        f"the batch does not fit the memory of {device}",
+        where=place,
+        mend="make training.batch or training.patch smaller, or raise optimiser.accumulate for a smaller batch",
+    )
 
 
 def group(iteration: int, epoch_length: int, accumulate: int) -> tuple[int, int]:

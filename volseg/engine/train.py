@@ -15,7 +15,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor
 
 from volseg.data.aliases import refuse_aliases
-from volseg.data.caching import Arrays, MemoryCache, make_cache
+from volseg.data.caching import MemoryCache, make_cache
 from volseg.data.cohort import Case, find_cases
 from volseg.data.content import Content
 from volseg.data.folds import Split
@@ -36,9 +36,9 @@ from volseg.engine.stopping import Interrupted, Stop
 from volseg.engine.together import Place, together
 from volseg.engine.tracking import tensorboard, tracker
 from volseg.engine.validation import Scores, mean_dice, means
-from volseg.errors import CohortError, MemoryLimitError
+from volseg.errors import CohortError
 from volseg.inference.allocator import keep_large_blocks
-from volseg.inference.exhausted import is_out_of_memory
+from volseg.inference.exhausted import within_memory
 from volseg.io.atomic import write_json
 from volseg.recipe import Recipe
 
@@ -192,25 +192,16 @@ class _Training:
         quiet(trainer)
         trainer.run()
         self._write("last", session)
-        progress = session.progress
-        if course.interrupted is not None:
-            return TrainingResult(
-                self.folder.path,
-                course.interrupted,
-                trainer.state.epoch,
-                progress.best,
-                progress.best_epoch,
-                signalled=self.stop.interrupted,
-            )
-        chosen = self._choose_weights(session)
-        test = self._tested(session, chosen, tested, judge, listeners)
-        why = None if test is not None or not tested else self.stop.why or "another process of the training was stopped"
-        event: Event = {"event": "end", "best": progress.best, "best_epoch": progress.best_epoch}
-        if why is not None:
-            event = {"event": "interrupted", "why": why, "iteration": trainer.state.iteration}
-        if why is not None or not log.ended:
-            for listener in listeners:
-                listener(event)
+        progress, why, test = session.progress, course.interrupted, None
+        if why is None:
+            test = self._tested(session, self._choose_weights(session), tested, judge, listeners)
+            event: Event = {"event": "end", "best": progress.best, "best_epoch": progress.best_epoch}
+            if tested and test is None:
+                why = self.stop.why or "another process of the training was stopped"
+                event = {"event": "interrupted", "why": why, "iteration": trainer.state.iteration}
+            if why is not None or not log.ended:
+                for listener in listeners:
+                    listener(event)
         return TrainingResult(
             self.folder.path,
             why,
@@ -231,7 +222,12 @@ class _Training:
         for number, case in enumerate(cases, start=1):
             self.stop.check()
             arrays = self.reader.learning(case, contents[case.name], cache)
-            found.append(_on(device, case.name, arrays))
+            with within_memory(
+                f"the cases do not fit the memory of {device}",
+                where=case.name,
+                mend="set training.cache to memory or disk",
+            ):
+                found.append(LearningCase.of(case.name, arrays, device))
             self._tell({"event": "prepared", "case": case.name, "number": number, "count": len(cases)}, log=False)
         if not any(case.places for case in found):
             raise CohortError(
@@ -322,17 +318,6 @@ class _Training:
     def _tell(self, event: Event, *, log: bool = True) -> None:
         for listener in self.outside:
             listener(event)
-
-
-def _on(device: torch.device, name: str, arrays: Arrays) -> LearningCase:
-    try:
-        return LearningCase.of(name, arrays, device)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryLimitError(
-            f"the cases do not fit the memory of {device}", where=name, mend="set training.cache to memory or disk"
-        ) from error
 
 
 def _weights(session: Session) -> dict[str, Tensor]:

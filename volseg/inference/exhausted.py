@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+from volseg.errors import MemoryLimitError, VolsegError
 
 # the last two are oneDNN's words for it
 _SIGNS = (
@@ -25,3 +30,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
+
+
+@contextmanager
+def within_memory(what: str, *, where: str | None = None, mend: str) -> Iterator[None]:
+    """Say of work that finds no memory left what did not fit, and what to change.
+
+    >>> with within_memory("the batch does not fit", mend="make it smaller"):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+    volseg.errors.MemoryLimitError: the batch does not fit; make it smaller
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, VolsegError) or not is_out_of_memory(error):
+            raise
+        raise MemoryLimitError(what, where=where, mend=mend) from error

@@ -55,14 +55,15 @@ def output_names(cases: Iterable[Case], ending: str = ".nii.gz") -> dict[str, Pu
 
 def without_outputs(cohort: Cohort, output: Path) -> Cohort:
     """The cohort without images in the output folder: the masks of an earlier run are no images of this one."""
-    if not _below(output, cohort.root):
+    folder = output.resolve()
+    if cohort.root.resolve() not in folder.parents:
         return cohort
-    own = [case for case in cohort.cases if any(_below(image, output) for image in case.images)]
-    if not own:
+    kept = tuple(case for case in cohort.cases if all(folder not in image.resolve().parents for image in case.images))
+    left_out = len(cohort.cases) - len(kept)
+    if not left_out:
         return cohort
-    kept = tuple(case for case in cohort.cases if case not in own)
     return replace(
-        cohort, cases=kept, notes=(*cohort.notes, f"{counted(len(own), 'image')} in the output folder left out")
+        cohort, cases=kept, notes=(*cohort.notes, f"{counted(left_out, 'image')} in the output folder left out")
     )
 
 
@@ -76,7 +77,3 @@ def require_apart(case: Case, output: Path) -> None:
         if output.exists() and given.exists() and output.samefile(given):
             what = "image" if given in case.images else "truth"
             raise WriteError(f"the mask would overwrite its {what}", where=given, mend="choose another output folder")
-
-
-def _below(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
