@@ -20,12 +20,12 @@ PEERS = ("monai", "monai, allocator set", "monai, batch of 4", "monai, batch of 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks inference", description=__doc__)
     parser.add_argument("--size", type=int, nargs="+", default=[192, 384], help="edge of the volume; 192 and 384")
-    parser.add_argument("--repeats", type=int, default=3, help="the best of so many")
+    parser.add_argument("--repeats", type=int, help="the best of so many; 3, or 2 where each takes minutes")
     parser.add_argument("--only", nargs="*", help="parts of contenders' names")
     parser.add_argument("--without", nargs="*", default=[], help="parts of the names of contenders that are left out")
     options = parser.parse_args(argv)
     for size in options.size:
-        table = compare(size, options.repeats, options.only, options.without)
+        table = compare(size, options.repeats or (3 if size <= 256 else 2), options.only, options.without)
         show(table)
         fastest = min((table[p]["seconds"] for p in PEERS if p in table), default=None)
         ratios = {}
