@@ -58,7 +58,7 @@ def test_what_it_is_and_which_door_runs_what(heart: Path) -> None:
         assert told in run.stdout
     assert "door volseg" in run.stdout
     assert "runs nothing of the bundle's" in run.stdout
-    assert run.stdout.splitlines()[-1] == "verdict: runs listed code"
+    assert run.stdout.splitlines()[-1] == "verdict: runs listed code (MONAI's door alone; volseg's runs none)"
     assert "2 findings of common kinds are not shown" in run.stderr
     everything = bundle("inspect", heart, "--all")
     assert "configs/inference.json:2 run" in everything.stdout

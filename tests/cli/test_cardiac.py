@@ -31,7 +31,7 @@ def test_a_cohort_is_a_table_a_csv_and_a_plot(hearts: Path, tmp_path: Path, verb
     run = verb("-p", hearts, "-g", hearts, "-o", tmp_path / "out.csv", "--plot", tmp_path / "plot.svg")
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert lines[0].startswith("patient     group  LV EDV mL  LV ESV mL")
+    assert lines[0].startswith("patient     group  LV EDV ml  LV ESV ml")
     assert [line.split()[:2] for line in lines[1:3]] == [["patient001", "NOR"], ["patient002", "DCM"]]
     assert lines[4].startswith("predicted less true")
     assert run.stderr.splitlines()[-1] == "2 of 2 hearts measured"

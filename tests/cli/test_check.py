@@ -93,6 +93,21 @@ def test_notes_stand_beside_the_verdict(tmp_path: Path, volseg) -> None:
     assert "good (" in run.stdout
 
 
+def test_masks_of_two_programs_are_told_apart(tmp_path: Path, volseg) -> None:
+    """Each mask is good by itself; 0/1 in one and 0/255 in another are one structure, and a warning says so."""
+    grid = Grid.from_spacing((8, 9, 10), (1.0, 1.0, 2.0))
+    rng = np.random.default_rng(0)
+    shape = np.tri(8, 9, 0)[..., None].repeat(10, 2)
+    for name, value in (("p1", 1), ("p2", 1), ("p3", 255)):
+        (tmp_path / name).mkdir()
+        write_volume(tmp_path / name / f"{name}.nii.gz", rng.normal(size=grid.shape).astype(np.float32), grid)
+        write_labels(tmp_path / name / f"{name}_gt.nii.gz", (value * shape).astype(np.uint8), grid)
+    run = volseg("check", tmp_path)
+    assert run.returncode == 0
+    assert "the one value they hold is 1 in 2 (p1/p1, …), 255 in 1 (p3/p3); write the same" in run.stderr
+    assert len(json.loads(volseg("check", tmp_path, "--json").stdout)["contradictions"]) == 1
+
+
 def test_the_mend_that_a_message_names_works(tmp_path: Path, volseg) -> None:
     """A time series, and an image with a NaN: refused with the option that mends it, and good with that option."""
     rng = np.random.default_rng(0)

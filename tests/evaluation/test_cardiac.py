@@ -22,7 +22,7 @@ from volseg.geometry import Grid
 from volseg.io import write_labels, write_volume
 from volseg.labels import Labels
 
-# a voxel of 2 x 2 x 25 mm is 0.1 mL
+# a voxel of 2 x 2 x 25 mm is 0.1 ml
 GRID = Grid.from_spacing((10, 10, 10), (2.0, 2.0, 25.0))
 Stack = Callable[..., None]
 
@@ -41,7 +41,7 @@ def stack() -> Stack:
 
 
 def by_hand(stack: Stack, folder: Path, name: str, *, wrong: int = 0) -> None:
-    """A heart whose left ventricle goes from 20 to 8 mL, the right one from 15 to 9, with 30 mL of muscle."""
+    """A heart whose left ventricle goes from 20 to 8 ml, the right one from 15 to 9, with 30 ml of muscle."""
     stack(folder / name / f"{name}_frame02.nii.gz", 150, 300, 200 + wrong)
     stack(folder / name / f"{name}_frame09.nii.gz", 90, 310, 80)
 
@@ -202,7 +202,7 @@ def test_an_empty_ventricle_has_no_ejection_fraction(tmp_path: Path, stack: Stac
 
 
 def test_agreement_by_hand(tmp_path: Path, stack: Stack) -> None:
-    """EDVs that are 1, 2 and 3 mL too large: bias 2, limits 2 +- 1.96, correlation 1."""
+    """EDVs that are 1, 2 and 3 ml too large: bias 2, limits 2 +- 1.96, correlation 1."""
     for k, true in enumerate((100, 200, 300), start=1):
         for side, more in (("g", 0), ("p", 10 * k)):
             stack(tmp_path / f"{side}/h{k}_ED.nii.gz", 90, 300, true + more)

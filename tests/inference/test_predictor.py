@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from volseg.errors import MemoryLimitError
 from volseg.geometry import Grid
 from volseg.inference.predictor import Predictor
 from volseg.inference.stream import Decision
@@ -69,6 +70,18 @@ def test_a_mask_is_what_one_pass_gives_on_the_images_own_grid(volume: Volume) ->
     assert agreement(prediction.labels, by_hand(volume, [net])) > 0.9995
     assert set(np.unique(prediction.labels)) <= {0, 1, 5}
     assert set(prediction.seconds) == {"prepare", "network", "finish"}
+
+
+def test_too_little_memory_is_told_of_the_whole_ensemble(volume: Volume) -> None:
+    """Two networks share what is allowed: the amount in the error is the one to allow for both, and does."""
+    two = [network(0), network(1)]
+    small = Predictor(two, PREPARATION, DECISION, LABELS, max_memory="1MiB")
+    for work in (lambda: small.needs(volume.grid, 1), lambda: small([volume])):
+        with pytest.raises(MemoryLimitError, match=r"does not fit 1 MiB; allow at least \d+ MiB") as told:
+            work()
+    least = 1 + int(str(told.value).split()[-2])
+    enough = Predictor(two, PREPARATION, DECISION, LABELS, max_memory=f"{least}MiB")
+    assert enough([volume]).grid == volume.grid
 
 
 @pytest.mark.parametrize("tile", [(4, 4, 4), (8, 64, 64)])

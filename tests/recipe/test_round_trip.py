@@ -93,7 +93,7 @@ def test_a_recipe_survives_every_way_of_writing_it(data: dict[str, Any]) -> None
         Recipe.from_dict(recipe.to_dict()),
         Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))),
         Recipe.from_dict(parse_yaml(dump_recipe(recipe), "dumped")),
-        Recipe.from_dict(parse_yaml(dump_recipe(recipe, defaults=False), "short")),
+        Recipe.from_dict(parse_yaml(dump_recipe(recipe, given=True), "short")),
         pickle.loads(pickle.dumps(recipe)),
         copy.deepcopy(recipe),
         recipe.changed({}),
@@ -173,7 +173,7 @@ def test_comments_stand_above_their_keys(short: dict[str, Any]) -> None:
         "folds.number": "few cases",
         "labels.values.rv": "of\nthe data",
     }
-    text = dump_recipe(recipe, defaults=False, comments=reasons)
+    text = dump_recipe(recipe, given=True, comments=reasons)
     assert Recipe.from_dict(parse_yaml(text, "dumped")) == recipe
     assert "  # of the data\n  values: {rv: 1, myo: 2, lv: 3}\n" in text
     assert "# few cases\nlabels:\n" in text

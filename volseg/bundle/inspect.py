@@ -34,6 +34,12 @@ class Inspection:
             theirs = f"do not: {self.audit.count(Weight.REFUSE)} findings are hostile or cannot be judged"
         return {"volseg": ours, "python -m monai.bundle": theirs}
 
+    @property
+    def verdict(self) -> str:
+        """The audit's, and which door it is about."""
+        runs_elsewhere = self.about.runs_in_volseg and self.audit.verdict is Verdict.RUNS
+        return self.audit.verdict.value + (" (MONAI's door alone; volseg's runs none)" if runs_elsewhere else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {"where": self.where, "about": self.about.to_dict(), "doors": self.doors, **self.audit.to_dict()}

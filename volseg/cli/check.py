@@ -37,7 +37,7 @@ def check(
         volseg check data/
         volseg check data/ --recipe configs/acdc_unet3d.yaml --json
     """
-    from volseg.data.aliases import MEND, find_aliases
+    from volseg.data import aliases, codings
     from volseg.data.cohort import find_cases
     from volseg.data.judgement import judge_all
     from volseg.recipe import load_recipe
@@ -54,14 +54,18 @@ def check(
             step(judgement.case)
     bad = sum(not judgement.good for judgement in found)
     readable = {judgement.case for judgement in found if judgement.good}
-    aliases = [str(alias) for alias in find_aliases(case for case in cohort.labelled if case.name in readable)]
+    twice = [str(alias) for alias in aliases.find_aliases(case for case in cohort.labelled if case.name in readable)]
+    coded = codings.contradiction({j.case: j.labels for j in found if j.labels})
     if as_json:
         cases = [judgement.to_dict() for judgement in found]
-        console.result_json({"layout": cohort.layout, "cases": cases, "failed": bad, "aliases": aliases})
+        told = {"layout": cohort.layout, "cases": cases, "failed": bad, "aliases": twice}
+        console.result_json({**told, "contradictions": [coded] if coded else []})
     else:
         _show(found)
-    for alias in aliases:
-        console.warn(f"{alias}; before training {MEND}")
+    for alias in twice:
+        console.warn(f"{alias}; before training {aliases.MEND}")
+    if coded:
+        console.warn(f"{coded}; {codings.MEND}")
     console.say(f"{len(found) - bad} of {len(found)} cases are good")
     if bad:
         raise typer.Exit(console.SOME_FAILED)

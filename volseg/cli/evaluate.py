@@ -151,7 +151,7 @@ def show(found: Evaluation) -> None:
     rows.append(["mean of structures", *mean, "", ""])
     surface = f"surface Dice {found.tolerance:g} mm"
     console.result_table(
-        ["structure", "Dice", surface, "HD95 mm", "ASSD mm", "volume bias mL", "n", "worth a look"], rows
+        ["structure", "Dice", surface, "HD95 mm", "ASSD mm", "volume bias ml", "n", "worth a look"], rows
     )
     if found.comparison is not None:
         console.result("")

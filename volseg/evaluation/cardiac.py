@@ -36,13 +36,13 @@ class Quantity:
 
 
 QUANTITIES = (
-    Quantity("lv_edv_ml", "LV EDV", "mL"),
-    Quantity("lv_esv_ml", "LV ESV", "mL"),
-    Quantity("lv_sv_ml", "LV SV", "mL"),
+    Quantity("lv_edv_ml", "LV EDV", "ml"),
+    Quantity("lv_esv_ml", "LV ESV", "ml"),
+    Quantity("lv_sv_ml", "LV SV", "ml"),
     Quantity("lv_ef_percent", "LV EF", "%"),
-    Quantity("rv_edv_ml", "RV EDV", "mL"),
-    Quantity("rv_esv_ml", "RV ESV", "mL"),
-    Quantity("rv_sv_ml", "RV SV", "mL"),
+    Quantity("rv_edv_ml", "RV EDV", "ml"),
+    Quantity("rv_esv_ml", "RV ESV", "ml"),
+    Quantity("rv_sv_ml", "RV SV", "ml"),
     Quantity("rv_ef_percent", "RV EF", "%"),
     Quantity("myocardial_mass_g", "myocardial mass", "g"),
 )

@@ -27,6 +27,6 @@ MEASURES = (
     Measure("hd95", "HD95", "mm", 0.0),
     Measure("hd", "HD", "mm", 0.0),
     Measure("assd", "ASSD", "mm", 0.0),
-    Measure("absolute_difference_ml", "volume error", "mL", 0.0),
-    Measure("difference_ml", "volume bias", "mL", None),
+    Measure("absolute_difference_ml", "volume error", "ml", 0.0),
+    Measure("difference_ml", "volume bias", "ml", None),
 )

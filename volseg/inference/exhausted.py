@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from volseg.errors import MemoryLimitError, VolsegError
+from volseg.inference.memory import format_bytes
 
 # the last two are oneDNN's words for it
 _SIGNS = (
@@ -47,3 +48,28 @@ def within_memory(what: str, *, where: str | None = None, mend: str) -> Iterator
         if isinstance(error, VolsegError) or not is_out_of_memory(error):
             raise
         raise MemoryLimitError(what, where=where, mend=mend) from error
+
+
+class VolumeTooLarge(MemoryLimitError):
+    """A volume that no way of working segments within the memory allowed.
+
+    >>> print(VolumeTooLarge.of((64, 64, 64), 2**20, 2**21).for_members(2))
+    a volume of 64x64x64 does not fit 2 MiB; allow at least 4 MiB
+    """
+
+    size: tuple[int, ...]
+    allowed: int
+    needed: int
+
+    @classmethod
+    def of(cls, size: Sequence[int], allowed: int, needed: int) -> VolumeTooLarge:
+        told = cls(
+            f"a volume of {'x'.join(map(str, size))} does not fit {format_bytes(allowed)}",
+            mend=f"allow at least {format_bytes(needed)}",
+        )
+        told.size, told.allowed, told.needed = tuple(size), allowed, needed
+        return told
+
+    def for_members(self, count: int) -> VolumeTooLarge:
+        """The same of as many networks that share the memory."""
+        return VolumeTooLarge.of(self.size, self.allowed * count, self.needed * count)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator
-from volseg.inference.exhausted import is_out_of_memory
-from volseg.inference.memory import counted_peak, format_bytes
+from volseg.inference.exhausted import VolumeTooLarge, is_out_of_memory
+from volseg.inference.memory import counted_peak
 from volseg.inference.mirrored import read_mirrored
 from volseg.inference.planner import with_overhead
 from volseg.inference.probing import Reach
@@ -160,10 +160,7 @@ def _fitting(
             return tiles
         longest = max(range(len(tile)), key=lambda axis: tile[axis] / reach.stride[axis])
         if tile[longest] <= reach.stride[longest]:
-            raise MemoryLimitError(
-                f"a volume of {'x'.join(map(str, spatial))} does not fit {format_bytes(budget)}",
-                mend=f"allow at least {format_bytes(needed)}",
-            )
+            raise VolumeTooLarge.of(spatial, budget, needed)
         tile[longest] = next_size((tile[longest] + 1) // 2, reach.stride[longest])
 
 

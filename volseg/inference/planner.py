@@ -8,10 +8,10 @@ from math import prod
 
 import torch
 
-from volseg.errors import MemoryLimitError
+from volseg.inference.exhausted import VolumeTooLarge
 from volseg.inference.footprint import footprint, gathered_footprint, weight_bytes
 from volseg.inference.layers import Levels
-from volseg.inference.memory import available, format_bytes
+from volseg.inference.memory import available
 
 # Thinner slabs than this cost time, thicker ones only memory: the caches are full either way
 _VOXELS = 600_000
@@ -55,7 +55,7 @@ def plan_rows(
         batch: how many images pass at once.
 
     Raises:
-        MemoryLimitError: if no way fits; it says what the smallest needs.
+        VolumeTooLarge: if no way fits; it says what the smallest needs.
     """
     dims = len(size)
     if axis is None:
@@ -90,10 +90,7 @@ def _first_within(order: Iterable[RowPlan], allowed: int, size: Sequence[int], b
     assert least is not None
     if budget is None:
         return least  # the prediction errs on the safe side: it may do after all, and if not, that is handled
-    raise MemoryLimitError(
-        f"a volume of {'x'.join(map(str, size))} does not fit {format_bytes(budget)}",
-        mend=f"allow at least {format_bytes(least.bytes)}",
-    )
+    raise VolumeTooLarge.of(size, budget, least.bytes)
 
 
 def _plan_gathered(

@@ -6,6 +6,7 @@ The steps are apart so that a run over many cases can read and write some while 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from torch import nn
 
 from volseg.geometry import Grid
+from volseg.inference.exhausted import VolumeTooLarge
 from volseg.inference.memory import parse_bytes
 from volseg.inference.pieces import needed_bytes, stream_logits
 from volseg.inference.postprocessing import Steps, postprocess
@@ -108,7 +110,8 @@ class Predictor:
             MemoryLimitError: if that is more than ``max_memory``, whatever the way of working.
         """
         shape = (channels, *self.preparation.grids(grid)[1].shape)
-        each = [needed_bytes(shape, member, **self._how) for member in self.members]
+        with self._told_of_all():
+            each = [needed_bytes(shape, member, **self._how) for member in self.members]
         return None if None in each else sum(filter(None, each))
 
     def prepare(self, channels: Sequence[Volume]) -> Prepared:
@@ -118,15 +121,16 @@ class Predictor:
     def decide(self, prepared: Prepared, *, keep_probabilities: bool = False) -> Decided:
         """The labels on the image's grid, its axes still turned as the networks see them."""
         signs = Signs(self.of_logits, self.labels, self.networks, self.turns) if self.watched else None
-        decided = decide(
-            self._pieces(prepared, signs),
-            prepared.grid.shape,
-            self.decision,
-            onto=prepared.turn.target.shape,
-            order=self.order,
-            back=prepared.back,
-            keep_probabilities=keep_probabilities,
-        )
+        with self._told_of_all():
+            decided = decide(
+                self._pieces(prepared, signs),
+                prepared.grid.shape,
+                self.decision,
+                onto=prepared.turn.target.shape,
+                order=self.order,
+                back=prepared.back,
+                keep_probabilities=keep_probabilities,
+            )
         if signs is None:
             return decided
         return replace(decided, signs=signs.told(decided.labels, prepared.turn.target.voxel_volume))
@@ -171,6 +175,14 @@ class Predictor:
             "blend": self.blend,
             "precision": self.precision,
         }
+
+    @contextmanager
+    def _told_of_all(self) -> Iterator[None]:
+        """What one member cannot do with its share of the memory, told of all of it."""
+        try:
+            yield
+        except VolumeTooLarge as error:
+            raise error.for_members(len(self.members)) from error
 
     def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
         streams = [stream_logits(prepared.image, member, **self._how) for member in self.members]

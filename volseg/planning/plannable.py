@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from volseg.data.codings import MEND, contradiction
 from volseg.data.fingerprint import Fingerprint
 from volseg.errors import CohortError
 
@@ -58,10 +59,5 @@ def _require_one_coding(found: Fingerprint, where: object) -> None:
                 mend="mend the label map or the names; --labels NAME=VALUE,… overrules the names",
             )
         return
-    codings = {case.values for case in found.labelled if case.values}
-    if len(codings) > 1 and {len(values) for values in codings} == {1} and (255,) in codings:
-        raise CohortError(
-            f"label maps contradict each other: some hold only {', only '.join(str(v[0]) for v in sorted(codings))}",
-            where=where,
-            mend="write the same structure with the same value everywhere",
-        )
+    if told := contradiction({case.case: case.values for case in found.labelled}):
+        raise CohortError(told, where=where, mend=MEND)

@@ -51,9 +51,9 @@ class Plan:
 
     def to_yaml(self) -> str:
         """The recipe as a file, each choice under its reason."""
-        text = dump_recipe(self.recipe, defaults=False)
+        text = dump_recipe(self.recipe, given=True)
         told = {choice.key: _named(choice, text) for choice in self.choices}
-        return dump_recipe(self.recipe, defaults=False, comments=told)
+        return dump_recipe(self.recipe, given=True, comments=told)
 
 
 def plan(

@@ -41,16 +41,16 @@ def change_recipe(recipe: Recipe, overlays: Iterable[StrPath] = (), sets: Iterab
     return Recipe.from_layers([written, *map(_layer, _several(overlays)), *map(_setting, _several(sets))])
 
 
-def dump_recipe(recipe: Recipe, *, defaults: bool = True, comments: Mapping[str, str] | None = None) -> str:
+def dump_recipe(recipe: Recipe, *, given: bool = False, comments: Mapping[str, str] | None = None) -> str:
     """The recipe as YAML, always the same text for the same recipe; it loads back equal.
 
     Args:
         recipe: the recipe.
-        defaults: whether keys that hold their default are written too.
+        given: whether only those keys are written that were given, with whatever value.
         comments: lines above keys, such as the reason of a choice, by dotted key; of a key that is not written, or
             not on a line of its own, above the nearest that it lies in.
     """
-    text = write_yaml(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults))
+    text = write_yaml(recipe.model_dump(mode="json", by_alias=True, exclude_unset=given))
     return commented(text, comments) if comments else text
 
 

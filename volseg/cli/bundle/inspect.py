@@ -65,4 +65,4 @@ def _show(found: Inspection, *, everything: bool) -> None:
         console.result_table(columns, [[f.weight.value, f.kind, f.place, f.text, f.why] for f in listed])
     if hidden := len(found.audit.findings) - len(listed):
         console.say(f"{hidden} findings of common kinds are not shown (--all)")
-    console.result(f"verdict: {found.audit.verdict.value}")
+    console.result(f"verdict: {found.verdict}")
