@@ -1,6 +1,7 @@
 """Damage on purpose: flipped bits, full disks, killed writers; none may pass unnoticed.
 
 ``python -m benchmarks.chaos bitflip -n 1000``, ``… diskfull``, ``… kill-writer -n 50``; ``all`` does the three.
+``… kill-train``, ``… corrupt-checkpoint``, ``… sigterm`` and ``… nan-case`` are those of trainings (``chaos_train``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks import chaos_train
 from benchmarks.frame import child, record
 
 KINDS = ("bitflip", "diskfull", "kill-writer", "all")
@@ -25,6 +27,8 @@ KINDS = ("bitflip", "diskfull", "kill-writer", "all")
 
 def run(argv: list[str]) -> int:
     """One kind of damage, or all; exit code 1 if any passed unnoticed."""
+    if argv and argv[0] in chaos_train.KINDS:
+        return chaos_train.run(argv)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("-n", type=int, default=None, help="how often (default 1000 flips, 100 sizes, 50 kills)")

@@ -1,6 +1,6 @@
 """Trainings killed, stopped and spoilt at random: the weights must not notice, and errors must say what is wrong.
 
-``python -m benchmarks chaos_train kill-train -n 50`` kills a training with SIGKILL at 50 random moments and compares
+``python -m benchmarks.chaos kill-train -n 50`` kills a training with SIGKILL at 50 random moments and compares
 the final weights, bit by bit, with those of a training left alone. ``corrupt-checkpoint`` damages the newest
 checkpoint, ``sigterm`` asks the process to leave and times it, ``nan-case`` puts a NaN into one case.
 """
@@ -37,9 +37,12 @@ print("end", result.interrupted, flush=True)
 """
 
 
+KINDS = ("kill-train", "corrupt-checkpoint", "sigterm", "nan-case")
+
+
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="chaos_train", description=__doc__)
-    parser.add_argument("what", choices=["kill-train", "corrupt-checkpoint", "sigterm", "nan-case"])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    parser.add_argument("what", choices=KINDS)
     parser.add_argument("-n", type=int, default=10, help="how many times")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)

@@ -94,6 +94,8 @@ def measure(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _recipes(options: Any) -> list[tuple[dict[str, Any], int]]:
     """Random recipes, by the seed alone, whose prediction lies between the bounds."""
+    from volseg.engine.compose import build, network_part
+    from volseg.engine.thin_maps import thin_maps
     from volseg.planning.memory import step_memory
     from volseg.recipe import Recipe
 
@@ -101,9 +103,14 @@ def _recipes(options: Any) -> list[tuple[dict[str, Any], int]]:
     found: list[tuple[dict[str, Any], int]] = []
     while len(found) < options.n:
         drawn = _draw(rng)
-        predicted = step_memory(Recipe.from_dict(drawn)).peak
-        if options.smallest * MiB <= predicted <= options.largest * MiB:
-            found.append((drawn, predicted))
+        recipe = Recipe.from_dict(drawn)
+        predicted = step_memory(recipe).peak
+        if not options.smallest * MiB <= predicted <= options.largest * MiB:
+            continue
+        shape = (recipe.training.batch, recipe.in_channels, *recipe.training.patch)
+        if recipe.training.precision == "bf16" and thin_maps(build(network_part(recipe)), shape):
+            continue  # no training would take it
+        found.append((drawn, predicted))
     return found
 
 
