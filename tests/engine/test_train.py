@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from safetensors.torch import load_file
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine.compose import build, network_part
+from volseg.engine.run_folder import RunError
 from volseg.engine.stopping import Stop
 from volseg.engine.train import TrainingResult, train
 from volseg.errors import CohortError, LabelError, UsageError, VolsegError, VolumeError, WriteError
@@ -293,6 +297,31 @@ def test_a_nan_volume_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"c\.nii\.gz: holds 1 NaN voxel"):
         run(pair_recipe(folds__number=4), data, tmp_path / "run")
         run(pair_recipe(folds__number=4), data, tmp_path / "again", fold=1)
+
+
+def test_two_trainings_do_not_share_a_folder(hearts: Path, tiny: Make, tmp_path: Path) -> None:
+    """The second is refused while the first is at work, and not once that was killed, whatever it left running."""
+    code = f"""
+import os, time
+from pathlib import Path
+from volseg.engine.run_folder import RunFolder
+with RunFolder(Path({str(tmp_path / "run")!r})).held():
+    child = os.fork()
+    print(child, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        left_running = int(other.stdout.readline())
+        try:
+            with pytest.raises(RunError, match="another training is at work here; wait for it"):
+                run(tiny(**SHORT), hearts, tmp_path / "run")
+            other.kill()
+            other.wait()
+            assert run(tiny(**SHORT), hearts, tmp_path / "run").interrupted is None
+        finally:
+            os.kill(left_running, signal.SIGKILL)
+            other.kill()
 
 
 def test_training_stops_early(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from volseg.cli import (
     train,
 )
 from volseg.cli.bundle import bundle_app
-from volseg.cli.verb import add_verb
+from volseg.cli.verb import add_verb, name_values
 from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
 # Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
@@ -51,6 +51,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
+@name_values
 def frame(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on the way.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what may be wrong.")] = False,

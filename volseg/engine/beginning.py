@@ -42,8 +42,6 @@ class Beginning:
         self.folder = folder
         self.place = place
         self.fold = fold
-        if place.first:
-            folder.make()
         begun = place.shared(folder.begun)
         if begun and not resume:
             raise UsageError(

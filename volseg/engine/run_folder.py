@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,8 +16,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from volseg.errors import UsageError, VolsegError, WriteError
-from volseg.io.atomic import atomic_write, write_bytes, write_json, write_text
+from volseg.io.atomic import atomic_write, refusal, write_bytes, write_json, write_text
 from volseg.recipe import Recipe, dump_recipe, load_recipe
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # pragma: no cover, on Windows
+    fcntl = None
 
 # keys that a resumed run may change: none of them touches what is learnt
 _FREE = (
@@ -38,7 +47,7 @@ class RunError(VolsegError, ValueError):
 @dataclass(frozen=True)
 class RunFolder:
     """``RUN/``: ``recipe.yaml``, ``folds.json``, ``run.json``, ``log.jsonl``, ``metrics.csv``, ``curves.png``,
-    ``checkpoints/``, ``models/``, ``pictures/``, ``cache/``.
+    ``checkpoints/``, ``models/``, ``pictures/``, ``cache/``, and an empty ``lock``.
     """
 
     path: Path
@@ -80,6 +89,34 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"the folder cannot be made ({error.strerror})", where=self.path) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have it for one training alone, until that ends or is killed; a file system without locks lets all in.
+
+        Raises:
+            RunError: if another process trains in it.
+        """
+        self.make()
+        try:
+            file = (self.path / "lock").open("a")
+        except OSError as error:
+            raise refusal(error, self.path) from error
+        with file:
+            self._lock(file.fileno())
+            yield
+
+    def _lock(self, file: int) -> None:
+        """The lock is the process's own: workers that outlive a killed training do not keep it."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise RunError(
+                    "another training is at work here", where=self.path, mend="wait for it, or name another folder"
+                ) from error
 
     def remember(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         """Write the recipe, and what else a resumed run must keep to; from then on the run is begun."""

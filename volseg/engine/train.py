@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,9 @@ def train(
     stop = stop or Stop(recipe.training.time_limit)
     with together(device) as place, _arithmetic(place, deterministic), stop.listening():
         keeps = place.device.type == "cpu" and keep_large_blocks()
-        return _Training(recipe, RunFolder(Path(output)), place, fold, resume, stop, listeners, keeps).run(data)
+        folder = RunFolder(Path(output))
+        with folder.held() if place.first else nullcontext():
+            return _Training(recipe, folder, place, fold, resume, stop, listeners, keeps).run(data)
 
 
 class _Training:
