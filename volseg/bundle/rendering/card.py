@@ -36,7 +36,7 @@ def model_card(recipe: Recipe, results: dict[str, Any] | None = None, *, vendore
         f"# {name}\n\n{card.description}",
         _use(recipe),
         _structures(recipe),
-        _results(name, results),
+        _results(name, recipe, results),
         _training(recipe, results, vendored=vendored),
         _data(recipe),
         _running_vendored(name) if vendored else _running(name),
@@ -110,11 +110,13 @@ def _structures(recipe: Recipe) -> str:
     return "## Images and structures\n\n" + told + "\n\n" + "\n".join(rows)
 
 
-def _results(name: str, results: dict[str, Any] | None) -> str:
+def _results(name: str, recipe: Recipe, results: dict[str, Any] | None) -> str:
     if results is None:
         return "## Results\n\nNot measured yet."
     count = results["count"]
-    rows = ["| structure | Dice (95 % interval) | HD95 mm (95 % interval) | n |", "| --- | --- | --- | --- |"]
+    # pictures from a microscope rarely say how large a pixel is
+    unit = "pixels" if recipe.image.modality == "microscopy" and isinstance(recipe.image.spacing, str) else "mm"
+    rows = [f"| structure | Dice (95 % interval) | HD95 {unit} (95 % interval) | n |", "| --- | --- | --- | --- |"]
     for structure, told in results["structures"].items():
         rows.append(
             f"| {structure} | {_interval(told.get('dice'), 4)} | {_interval(told.get('hd95'), 2)} "
