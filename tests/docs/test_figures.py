@@ -15,6 +15,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 ROW = re.compile(
     r"^\| .+ \| (?P<beside>.+) \| (?P<ratio>[^|]*\d[^|]*) \| `.*benchmarks (?P<name>\w+)` \|$", re.MULTILINE
 )
+CARD = re.compile(r"^\| \[(?P<bundle>\w+)\]\(bundles/.+\) \| .+ \| .+ \| (?P<dice>0\.\d+) \|$", re.MULTILINE)
+CARDS = {match["bundle"]: match["dice"] for match in CARD.finditer((ROOT / "README.md").read_text())}
 ROWS = [match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text())]
 # Decisions quote what was measured on the day they were taken; all other pages leave figures to the benchmarks page,
 # which is drawn from the records.
@@ -56,7 +58,7 @@ def numbers(value: Any) -> Iterator[float]:
 def prose(page: Path) -> str:
     """A page without its code, its transcripts and the rows that are held against records."""
     text = re.sub(r"^(```|~~~).*?^\1$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"`[^`\n]*`|^    .*$", "", ROW.sub("", text), flags=re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`|^    .*$", "", CARD.sub("", ROW.sub("", text)), flags=re.MULTILINE)
     return " ".join(text.split())
 
 
@@ -76,6 +78,16 @@ def test_a_figure_is_the_recorded_one(row: dict[str, str]) -> None:
     for text in re.findall(r"\d+(?:\.\d+)?", row["ratio"]):
         digits = len(text.partition(".")[2])
         assert any(round(number, digits) == float(text) for number in measured), (text, sorted(measured))
+
+
+def test_trained_bundles_are_as_good_as_the_readme_says() -> None:
+    """Each bundle with weights is listed, with the Dice of its model card."""
+    measured = {
+        path.parents[1].name: f"{json.loads(path.read_text())['mean']['dice']:.4f}"
+        for path in (ROOT / "bundles").glob("*/docs/results.json")
+    }
+    assert measured == CARDS
+    assert {path.parents[1].name for path in (ROOT / "bundles").glob("*/models/model.safetensors")} == set(CARDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
