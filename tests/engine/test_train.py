@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,8 @@ from pathlib import Path
 from volseg.engine.run_folder import RunFolder
 with RunFolder(Path({str(tmp_path / "run")!r})).held():
     child = os.fork()
-    print(child, flush=True)
+    if child:
+        print(child, flush=True)
     time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
@@ -320,8 +322,9 @@ with RunFolder(Path({str(tmp_path / "run")!r})).held():
             other.wait()
             assert run(tiny(**SHORT), hearts, tmp_path / "run").interrupted is None
         finally:
-            os.kill(left_running, signal.SIGKILL)
             other.kill()
+            with suppress(ProcessLookupError):  # an orphan may have been cleared away
+                os.kill(left_running, signal.SIGKILL)
 
 
 def test_training_stops_early(tmp_path: Path) -> None:
