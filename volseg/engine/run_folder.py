@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,13 +15,8 @@ from torch import Tensor
 
 from volseg.errors import UsageError, VolsegError, WriteError
 from volseg.io.atomic import atomic_write, refusal, write_bytes, write_json, write_text
+from volseg.io.locks import lock
 from volseg.recipe import Recipe, dump_recipe, load_recipe
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # pragma: no cover, on Windows
-    fcntl = None
 
 # keys that a resumed run may change: none of them touches what is learnt
 _FREE = (
@@ -103,20 +96,12 @@ class RunFolder:
         except OSError as error:
             raise refusal(error, self.path) from error
         with file:
-            self._lock(file.fileno())
-            yield
-
-    def _lock(self, file: int) -> None:
-        """The lock is the process's own: workers that outlive a killed training do not keep it."""
-        if fcntl is None:
-            return
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
+            # not inherited: workers that outlive a killed training do not keep it
+            if lock(file.fileno(), inherited=False) is False:
                 raise RunError(
                     "another training is at work here", where=self.path, mend="wait for it, or name another folder"
-                ) from error
+                )
+            yield
 
     def remember(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         """Write the recipe, and what else a resumed run must keep to; from then on the run is begun."""

@@ -14,16 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 from volseg.errors import WriteError
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - not on this system: temporaries of killed processes then stay
-    fcntl = None
+from volseg.io.locks import lock
 
 # Temporaries start with this and a dot hides them from folder listings and from our own search for cases.
 PREFIX = ".volseg-partial-"
@@ -115,9 +109,7 @@ def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
         with suppress(FileNotFoundError):
             path.lstat()  # a name too long fails here, before the work
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
-        if fcntl is not None:
-            with suppress(OSError):  # some network file systems know no locks; then sweep leaves temporaries alone
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)  # where there are no locks, sweep leaves temporaries alone
         yield handle, temporary
         os.fsync(handle)
         temporary.replace(path)
@@ -154,13 +146,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _abandoned(temporary: Path) -> bool:
-    if fcntl is None:  # pragma: no cover
-        return False
     try:
         if time.time() - temporary.stat().st_mtime < STALE_SECONDS:
             return False  # perhaps created this moment and not locked yet
         with temporary.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock(file.fileno()) is True
     except OSError:
         return False
-    return True
