@@ -66,15 +66,17 @@ def test_training_to_masks(untrained: Path, cohort: Path, tmp_path: Path, run_bu
 
 @pytest.mark.slow
 def test_both_doors_train_alike(
-    untrained: Path, cohort: Path, tmp_path: Path, run_bundle: Run, volseg: Callable[..., Any]
+    untrained: Path, trained: Path, cohort: Path, tmp_path: Path, run_bundle: Run, volseg: Callable[..., Any]
 ) -> None:
-    """MONAI's runner and ``volseg train`` leave the same bundle, to the last byte of the weights."""
+    """MONAI's runner and ``volseg train``, from trained weights: the same bundle, to the last byte of the weights."""
     one, other = tmp_path / "one", tmp_path / "other"
-    ran = run_bundle("training", "train", untrained, "--data_dir", cohort, "--output_dir", one, "--seed", "5")
+    where = ("--data_dir", cohort, "--output_dir", one)
+    ran = run_bundle("training", "train", untrained, *where, "--seed", "5", "--start_from", trained)
     assert ran.code == 0, ran.err
     recipe = untrained / "configs" / "recipe.yaml"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = volseg("train", "-r", recipe, "-d", cohort, "-o", other, "--set", "training.seed=5", env=environment)
+    words = ("--set", "training.seed=5", "--start-from", trained)
+    done = volseg("train", "-r", recipe, "-d", cohort, "-o", other, *words, env=environment)
     assert done.returncode == 0, done.stderr
     files = [path.relative_to(one) for path in sorted((one / "bundle").rglob("*")) if path.is_file()]
     assert len(files) == 21

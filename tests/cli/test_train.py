@@ -25,7 +25,7 @@ def test_a_training_has_one_recipe(volseg, tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_trained_anew(volseg, tiny_bundle: Path, tmp_path: Path) -> None:
-    """``-b`` takes the bundle's recipe, and the run leaves a bundle of its own."""
+    """``-b`` takes the bundle's recipe, ``--start-from`` its weights; the run leaves a bundle of its own."""
     random, grid = np.random.default_rng(0), Grid((16, 16, 16), np.eye(4))
     (tmp_path / "data").mkdir()
     for number in range(5):
@@ -34,7 +34,8 @@ def test_a_bundle_is_trained_anew(volseg, tiny_bundle: Path, tmp_path: Path) -> 
         write_labels(tmp_path / "data" / f"case{number}_gt.nii.gz", labels, grid)
     changes = ("epochs=1", "validate_every=1", "steps_per_epoch=1", "workers=0")
     made = volseg(
-        *("train", "-b", tiny_bundle, "-d", tmp_path / "data", "-o", tmp_path / "run", "--device", "cpu"),
+        *("train", "-b", tiny_bundle, "--start-from", tiny_bundle, "-d", tmp_path / "data", "-o", tmp_path / "run"),
+        *("--device", "cpu"),
         *(f"--set=training.{change}" for change in changes),
     )
     assert made.returncode == 0, made.stderr
@@ -43,3 +44,5 @@ def test_a_bundle_is_trained_anew(volseg, tiny_bundle: Path, tmp_path: Path) -> 
     before, after = (load_recipe(bundle / "configs" / "recipe.yaml") for bundle in (tiny_bundle, left))
     assert after.network == before.network
     assert (left / "models" / "model.safetensors").is_file()
+    card = (left / "docs" / "README.md").read_text()
+    assert f"It started from the weights of {before.bundle.name or tiny_bundle.name} (sha256 " in card

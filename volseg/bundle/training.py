@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from volseg.bundle.finished import leave_bundle
+from volseg.bundle.load import load_bundle
 from volseg.bundle.rendering.settings import said
 from volseg.data.caching import NoCache
 from volseg.data.cohort import Case, find_cases
@@ -20,6 +21,7 @@ from volseg.data.folds import make_folds
 from volseg.engine.cases import CaseReader, LearningCase
 from volseg.engine.log import Event, duration
 from volseg.engine.patches import PatchDataset
+from volseg.engine.starting import Start
 from volseg.engine.train import TrainingResult, train
 from volseg.errors import BundleError, CohortError, UsageError
 from volseg.recipe import Recipe
@@ -100,6 +102,7 @@ class Training:
         output_dir: the run's folder.
         fold: the fold that is held out.
         resume: go on with the run in ``output_dir``.
+        start_from: a bundle whose weights training starts from instead of random ones.
         device: where.
         deterministic: on a GPU, only operations that give the same bits each time.
     """
@@ -113,6 +116,7 @@ class Training:
         *,
         fold: int = 0,
         resume: bool = False,
+        start_from: str | None = None,
         device: Any = "auto",
         deterministic: bool = False,
     ) -> None:
@@ -122,17 +126,24 @@ class Training:
         self.output_dir = output_dir
         self.fold = fold
         self.resume = _flag(resume, "resume")
+        self.start_from = said(start_from)
         self.device = str(device)
         self.deterministic = _flag(deterministic, "deterministic")
         #: how it went, once it has run
         self.result: TrainingResult | None = None
 
+    @cached_property
+    def start(self) -> Start | None:
+        """The weights to start from."""
+        return None if self.start_from is None else load_bundle(self.start_from).start()
+
     def judge(self) -> None:
-        """The first step of a run: are there data to learn from, and a place for the run?"""
+        """The first step of a run: are there data to learn from, weights to start from, a place for the run?"""
         data, output = named(self.data_dir, "data_dir"), named(self.output_dir, "output_dir")
         cohort = find_cases(data)
         if not cohort.labelled:
             raise CohortError("no case has a label map to learn from", where=data, mend="put them beside the images")
+        _ = self.start
         if data == output or output in data.parents:
             raise UsageError("the data lie in the run's folder", where=output, mend="name another --output_dir")
 
@@ -148,6 +159,7 @@ class Training:
             named(self.output_dir, "output_dir"),
             fold=self.fold,
             resume=self.resume,
+            start=self.start,
             device=self.device,
             deterministic=self.deterministic,
             listeners=[tell],

@@ -14,6 +14,7 @@ from volseg.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from volseg.engine.starting import Start
     from volseg.recipe import Recipe
     from volseg.recipe.postprocessing import Postprocessing
 
@@ -27,6 +28,10 @@ def train(
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option("-b", "--bundle", help="Take the recipe of this bundle instead.", show_default=False)
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Start from this bundle's weights instead of random ones.", metavar="BUNDLE"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was interrupted.")] = False,
     fold: Annotated[
@@ -54,27 +59,20 @@ def train(
         volseg train -r configs/heart_unet3d.yaml -d data/ -o run/
         volseg train -d data/ -o run/ --resume
         volseg train -b bundles/acdc_unet3d -d data/ -o run/ --set training.epochs=20
+        volseg train -b bundles/acdc_unet2d --start-from bundles/acdc_unet2d -d data/ -o run/
         volseg train -r configs/mine.yaml -d data/ -o folds/ --fold all
     """
     chosen = _recipe(recipe, bundle, out, resume, overlay or [], sets or [])
+    how: dict[str, Any] = {"resume": resume, "start": _start(start), "device": device, "deterministic": deterministic}
     if fold == "all":
-        _train_all(chosen, data, out, resume=resume, device=device, deterministic=deterministic)
+        _train_all(chosen, data, out, **how)
         return
     if not fold.isdecimal():
         raise UsageError(f"--fold {fold} is no fold", mend="a number from 0, or all")
     from volseg.engine.train import train as run
 
     with console.meter("steps") as meter:
-        result = run(
-            chosen,
-            data,
-            out,
-            fold=int(fold),
-            resume=resume,
-            device=device,
-            deterministic=deterministic,
-            listeners=[Teller(meter)],
-        )
+        result = run(chosen, data, out, fold=int(fold), listeners=[Teller(meter)], **how)
     if not result.is_of_use:
         console.say(f"{result.interrupted} in epoch {result.epoch}; go on with --resume")
         if result.signalled:
@@ -87,6 +85,14 @@ def train(
     told = "" if result.interrupted is None else f"{result.interrupted} (--resume goes on): "
     best = f", best Dice {result.best:.4f} in epoch {result.best_epoch}" if result.best is not None else ""
     console.say(f"{told}trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
+
+
+def _start(bundle: Path | None) -> Start | None:
+    if bundle is None:
+        return None
+    from volseg.bundle.load import load_bundle
+
+    return load_bundle(bundle).start()
 
 
 def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from volseg.engine import compose
 from volseg.engine.averaging import Average
@@ -52,6 +52,7 @@ def assemble(
     learning: Sequence[LearningCase],
     *,
     chosen: tuple[Choice, Mapping[str, float]] | None,
+    first_weights: Mapping[str, Tensor] | None,
     stop: Stop,
     tell: Listener,
 ) -> Assembly:
@@ -62,11 +63,14 @@ def assemble(
         place: the device, and which of how many processes this is.
         learning: the prepared cases.
         chosen: the arithmetic that a resumed run was begun with; without it a probe chooses.
+        first_weights: of the layers that do not start with random ones.
         stop: asked while it is probed.
         tell: told what a user should know.
     """
     torch.manual_seed(recipe.training.seed)
     network: nn.Module = build(compose.network_part(recipe)).to(place.device)
+    if first_weights is not None:
+        network.load_state_dict(first_weights, strict=False)
     loss: nn.Module = build(compose.loss_part(recipe)).to(place.device)
     choice, timings = chosen or _probed(recipe, place, network, loss, stop)
     network = in_layout(network, choice.channels_last)

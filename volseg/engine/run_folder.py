@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "models"
 
     @property
+    def start(self) -> Path:
+        """The weights that the run started from, where it did not from random ones."""
+        return self.models / "start.safetensors"
+
+    @property
     def cache(self) -> Path:
         return self.path / "cache"
 

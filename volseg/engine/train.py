@@ -31,6 +31,7 @@ from volseg.engine.log import Event, Listener, RunLog, quiet
 from volseg.engine.pictures import Curves
 from volseg.engine.run_folder import RunFolder
 from volseg.engine.session import Session
+from volseg.engine.starting import Start
 from volseg.engine.step import bare
 from volseg.engine.stopping import Interrupted, Stop
 from volseg.engine.together import Place, together
@@ -80,6 +81,7 @@ def train(
     *,
     fold: int = 0,
     resume: bool = False,
+    start: Start | None = None,
     device: str = "auto",
     deterministic: bool = False,
     stop: Stop | None = None,
@@ -93,6 +95,7 @@ def train(
         output: the run's folder; new, or with ``resume`` that of an interrupted run.
         fold: the fold that is validated and not learnt from.
         resume: go on where the run was interrupted; begin it if it never began.
+        start: trained weights to start from instead of random ones; a resumed run knows its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each process has its own.
         deterministic: on a GPU, only operations that give the same bits each time, where torch has them.
         stop: asked after every step; by default it listens to signals and to ``training.time_limit``.
@@ -106,7 +109,7 @@ def train(
         keeps = place.device.type == "cpu" and keep_large_blocks()
         folder = RunFolder(Path(output))
         with folder.held() if place.first else nullcontext():
-            return _Training(recipe, folder, place, fold, resume, stop, listeners, keeps).run(data)
+            return _Training(recipe, folder, place, fold, resume, start, stop, listeners, keeps).run(data)
 
 
 class _Training:
@@ -119,6 +122,7 @@ class _Training:
         place: Place,
         fold: int,
         resume: bool,
+        start: Start | None,
         stop: Stop,
         listeners: Sequence[Listener],
         keeps_memory: bool,
@@ -129,7 +133,7 @@ class _Training:
         self.place = place
         self.stop = stop
         self.outside = tuple(listeners) if place.first else ()
-        self.beginning = Beginning(recipe, folder, place, fold=fold, resume=resume, tell=self._tell)
+        self.beginning = Beginning(recipe, folder, place, fold=fold, resume=resume, start=start, tell=self._tell)
         self.reader: CaseReader = build(compose.cases_part(recipe))
 
     def run(self, data: str | os.PathLike[str]) -> TrainingResult:
@@ -156,7 +160,13 @@ class _Training:
         log = RunLog(self.folder.path)
         listeners = self._listeners(log)
         parts = assemble(
-            self.recipe, self.place, learning, chosen=self.beginning.chosen(), stop=self.stop, tell=self._tell
+            self.recipe,
+            self.place,
+            learning,
+            chosen=self.beginning.chosen(),
+            first_weights=self.beginning.first_weights(),
+            stop=self.stop,
+            tell=self._tell,
         )
         session = parts.session
         self.beginning.remember(parts.choice, parts.timings, contents)

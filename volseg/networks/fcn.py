@@ -40,6 +40,9 @@ class FCN(nn.Module):
     torch.Size([1, 3, 64, 32])
     """
 
+    #: the layers that tell structures apart
+    heads = ("scores", "ups")
+
     def __init__(
         self,
         spatial_dims: int,

@@ -48,6 +48,9 @@ class UNet(nn.Module):
     torch.Size([1, 4, 16, 24])
     """
 
+    #: the layers that tell structures apart
+    heads = ("head", "deep_heads")
+
     def __init__(
         self,
         spatial_dims: int,

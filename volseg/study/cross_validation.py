@@ -10,12 +10,14 @@ from typing import Any
 
 from safetensors.torch import save
 
+from volseg.bundle.finished import told_start
 from volseg.bundle.rendering.build import build_bundle
 from volseg.data.aliases import refuse_aliases
 from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
 from volseg.engine.run_folder import RunError, RunFolder
+from volseg.engine.starting import Start
 from volseg.engine.stopping import Part, Stop
 from volseg.engine.train import train
 from volseg.errors import CohortError, UsageError
@@ -65,6 +67,7 @@ def cross_validate(
     output: str | os.PathLike[str],
     *,
     resume: bool = False,
+    start: Start | None = None,
     device: str = "auto",
     deterministic: bool = False,
     stop: Stop | None = None,
@@ -78,6 +81,7 @@ def cross_validate(
         data: the cases.
         output: a new folder, or with ``resume`` that of an earlier call.
         resume: go on: a finished fold is not trained again, an interrupted one is gone on with exactly.
+        start: trained weights that every fold starts from, which must never have seen the cases.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         deterministic: on a GPU, only operations that give the same bits each time, where torch has them.
         stop: asked after every step and every case; by default it listens to signals. Beside it each training has
@@ -89,7 +93,7 @@ def cross_validate(
         CohortError: if the cases cannot be divided so that nobody is on two sides.
     """
     stop = stop or Stop()
-    work = _CrossValidation(recipe, Path(data), Path(output), device, stop, tell)
+    work = _CrossValidation(recipe, Path(data), Path(output), start, device, stop, tell)
     with stop.listening():
         work.begin(resume)
         for fold in range(len(work.splits)):
@@ -106,10 +110,13 @@ class _CrossValidation:
 
     splits: tuple[Split, ...]
 
-    def __init__(self, recipe: Recipe, data: Path, folder: Path, device: str, stop: Stop, tell: Tell) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Path, folder: Path, start: Start | None, device: str, stop: Stop, tell: Tell
+    ) -> None:
         self.recipe = recipe
         self.data = data
         self.folder = folder
+        self.start = start
         self.device = device
         self.stop = stop
         self.tell = tell
@@ -154,6 +161,11 @@ class _CrossValidation:
                 where=self.folder,
                 mend="begin anew in another folder, or bring back the data as they were",
             )
+        first = RunFolder(self.run(0))
+        if first.begun and (first.facts().get("start") or {}).get("sha256") != (self.start and self.start.sha256):
+            raise RunError(
+                "the folds before started from other weights", where=self.folder, mend="name the same ones again"
+            )
 
     def train(self, fold: int, deterministic: bool, listeners: Sequence[Listener]) -> str | None:
         """Train one fold, unless it is finished; tells why it cannot be gone on without it."""
@@ -169,6 +181,7 @@ class _CrossValidation:
             run,
             fold=fold,
             resume=True,
+            start=self.start,
             device=self.device,
             deterministic=deterministic,
             stop=Part(self.stop, self.recipe.training.time_limit),
@@ -205,7 +218,7 @@ class _CrossValidation:
         first, *others = [averaged] if average.as_good else weights
         steps = {name: one.model_dump(mode="json") for name, one in steps_of(clean_up).items()}
         bundle = build_bundle(
-            self.recipe.changed({"postprocessing": steps}),
+            told_start(self.recipe.changed({"postprocessing": steps}), RunFolder(self.run(0))),
             self.folder / "bundle",
             weights=first,
             members=others,

@@ -155,6 +155,8 @@ def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool)
         )
     sizes = ", ".join(map(str, sizes_in_words(recipe)))
     network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
+    if recipe.bundle.started_from is not None:
+        parameters += f" It started from the weights of {recipe.bundle.started_from}."
     every = "" if vendored else " `configs/recipe.yaml` has every setting."
     more = f"\n\n{results['training']}" if results and "training" in results else ""
     return f"## Training\n\n{parameters}{every}{more}\n\n{network}"

@@ -17,7 +17,17 @@ from volseg.engine.compose import (
 from volseg.recipe import Recipe
 
 #: what a training is told at run time, and no recipe knows
-RUN_TIME = ("bundle_root", "data_dir", "dataset_dir", "output_dir", "device", "fold", "resume", "deterministic")
+RUN_TIME = (
+    "bundle_root",
+    "data_dir",
+    "dataset_dir",
+    "output_dir",
+    "device",
+    "fold",
+    "resume",
+    "start_from",
+    "deterministic",
+)
 
 
 def train_config(recipe: Recipe, *, name: str = "train") -> dict[str, Any]:
@@ -30,6 +40,7 @@ def train_config(recipe: Recipe, *, name: str = "train") -> dict[str, Any]:
         **beginning(recipe),
         "fold": 0,
         "resume": False,
+        "start_from": None,
         "deterministic": False,
         **settings_of(recipe),
         "network": "$@network_def.to(@device)",
@@ -61,6 +72,7 @@ def train_config(recipe: Recipe, *, name: str = "train") -> dict[str, Any]:
                 "output_dir": "@output_dir",
                 "fold": "@fold",
                 "resume": "@resume",
+                "start_from": "@start_from",
                 "device": "@device",
                 "deterministic": "@deterministic",
             },
