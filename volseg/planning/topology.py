@@ -20,8 +20,8 @@ _AS_LONG = 2.0
 class Topology:
     """Patch, strides and kernels of a network that fit each other; one entry per network axis.
 
-    >>> Topology.of((40, 56, 40), (1.0, 1.0, 1.0)).strides
-    ((2, 2, 2), (2, 2, 2), (2, 2, 2))
+    >>> Topology.of((35, 53, 36), (1.0, 1.0, 1.0)).patch
+    (32, 56, 32)
     """
 
     patch: tuple[int, ...]
@@ -56,7 +56,9 @@ class Topology:
             size = [n / s for n, s in zip(size, stride, strict=True)]  # type: ignore[misc]
             length = [mm * s for mm, s in zip(length, stride, strict=True)]
         total = [prod(s[axis] for s in strides) for axis in range(dims)]
-        patch = tuple(max(1, -(-n // t)) * t for n, t in zip(wanted, total, strict=True))
+        # to the nearest that can be halved so often: where an image is a little larger, parts of it at random places
+        # teach as much as the whole, and what a patch has more than the image is computed for nothing
+        patch = tuple(max(1, (2 * n + t - 1) // (2 * t)) * t for n, t in zip(wanted, total, strict=True))
         return cls(patch, tuple(strides), tuple(kernels))
 
     @property
@@ -92,7 +94,7 @@ def wanted_patch(space: Space, object_diameter: float | None) -> tuple[tuple[int
         across = space.thick and axis == 2
         patch.append(n if across else min(n, max(2 * far, 32)))
     if all(p >= 0.85 * n for p, n in zip(patch, shape, strict=True)):
-        return shape, "the typical image whole"
+        return shape, "about the typical image"
     told = "x".join(map(str, reach))
     return tuple(patch), f"twice as far as the structures reach together ({told} voxels), or all of the image"
 
