@@ -7,7 +7,7 @@ from pathlib import Path
 from volseg.bundle.rendering.build import build_bundle
 from volseg.engine.run_folder import RunFolder
 from volseg.errors import BundleError
-from volseg.recipe import Recipe, load_recipe
+from volseg.recipe import load_recipe
 
 
 def leave_bundle(run: Path) -> Path:
@@ -21,12 +21,4 @@ def leave_bundle(run: Path) -> Path:
     weights = next((path for path in kept if path.is_file()), None)
     if weights is None:
         raise BundleError("the run has no weights", where=run, mend="train first")
-    return build_bundle(told_start(load_recipe(folder.recipe), folder), run / "bundle", weights=weights)
-
-
-def told_start(recipe: Recipe, run: RunFolder) -> Recipe:
-    """The recipe, with what a run's training started from in its card."""
-    start = run.facts().get("start")
-    if start is None:
-        return recipe
-    return recipe.changed({"bundle.started_from": f"{start['name']} (sha256 {start['sha256']})"})
+    return build_bundle(load_recipe(folder.recipe), run / "bundle", weights=weights)

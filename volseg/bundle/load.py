@@ -19,7 +19,7 @@ from volseg.bundle.storage.limits import GIB
 from volseg.bundle.verifying.held import edited, held_files, hold_weights
 from volseg.bundle.weights import load_into, most_bytes, parse_safetensors
 from volseg.engine import compose
-from volseg.engine.starting import Start
+from volseg.engine.starting import Start, fit_start
 from volseg.errors import BundleError, UsageError
 from volseg.geometry import Grid
 from volseg.inference.predictor import Predictor
@@ -77,21 +77,21 @@ class Bundle:
         self._require_one()
         return self.networks()[0]
 
-    def start(self) -> Start:
-        """Its weights, for another training to start from.
+    def start(self, recipe: Recipe) -> Start:
+        """Its weights, for a recipe's training to start from.
 
         Raises:
-            UsageError: if there are several networks.
+            UsageError: if there are several networks, or the recipe's is another.
         """
         self._require_one()
-        return Start(self.name, self.sha256, self.recipe, self.weights)
+        return fit_start(self.name, self.sha256, self.recipe, self.weights, recipe)
 
     def _require_one(self) -> None:
         if self.members:
             raise UsageError(
                 f"is an ensemble of {1 + len(self.members)} networks, and one is needed here",
                 where=self.where,
-                mend="name a bundle of one network, such as that of a fold",
+                mend="name a bundle of one network",
             )
 
     def networks(self) -> list[nn.Module]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from volseg.bundle.weights import parse_safetensors, small
@@ -35,6 +36,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise BundleError(f"cannot be read ({error.strerror})", where=path) from error
     return parse_safetensors(data, path) if path.suffix == ".safetensors" else parse_state_dict(data, path)
+
+
+def told_by(path: Path) -> dict[str, str]:
+    """What a file of weights says of itself, if it is one that a training left."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def parse_state_dict(data: bytes, where: object) -> dict[str, Tensor]:

@@ -132,10 +132,11 @@ class Training:
         #: how it went, once it has run
         self.result: TrainingResult | None = None
 
-    @cached_property
-    def start(self) -> Start | None:
-        """The weights to start from."""
-        return None if self.start_from is None else load_bundle(self.start_from).start()
+    def prepare_start(self) -> Start | None:
+        """What the network starts from."""
+        if self.start_from is None:
+            return None
+        return load_bundle(str(self.start_from)).start(self.recipe)
 
     def judge(self) -> None:
         """The first step of a run: are there data to learn from, weights to start from, a place for the run?"""
@@ -143,7 +144,7 @@ class Training:
         cohort = find_cases(data)
         if not cohort.labelled:
             raise CohortError("no case has a label map to learn from", where=data, mend="put them beside the images")
-        _ = self.start
+        self.prepare_start()
         if data == output or output in data.parents:
             raise UsageError("the data lie in the run's folder", where=output, mend="name another --output_dir")
 
@@ -159,7 +160,7 @@ class Training:
             named(self.output_dir, "output_dir"),
             fold=self.fold,
             resume=self.resume,
-            start=self.start,
+            start=self.prepare_start(),
             device=self.device,
             deterministic=self.deterministic,
             listeners=[tell],

@@ -63,7 +63,12 @@ def train(
         volseg train -r configs/mine.yaml -d data/ -o folds/ --fold all
     """
     chosen = _recipe(recipe, bundle, out, resume, overlay or [], sets or [])
-    how: dict[str, Any] = {"resume": resume, "start": _start(start), "device": device, "deterministic": deterministic}
+    how: dict[str, Any] = {
+        "resume": resume,
+        "start": _start(start, chosen),
+        "device": device,
+        "deterministic": deterministic,
+    }
     if fold == "all":
         _train_all(chosen, data, out, **how)
         return
@@ -87,12 +92,12 @@ def train(
     console.say(f"{told}trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
-def _start(bundle: Path | None) -> Start | None:
+def _start(bundle: Path | None, recipe: Recipe) -> Start | None:
     if bundle is None:
         return None
     from volseg.bundle.load import load_bundle
 
-    return load_bundle(bundle).start()
+    return load_bundle(bundle).start(recipe)
 
 
 def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:

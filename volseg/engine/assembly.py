@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from volseg.engine import compose
 from volseg.engine.averaging import Average
@@ -19,6 +19,7 @@ from volseg.engine.log import Listener
 from volseg.engine.patches import PatchDataset
 from volseg.engine.probe import Choice, candidates, choose, in_layout
 from volseg.engine.session import Session
+from volseg.engine.starting import Start
 from volseg.engine.step import TrainingStep
 from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
@@ -52,7 +53,7 @@ def assemble(
     learning: Sequence[LearningCase],
     *,
     chosen: tuple[Choice, Mapping[str, float]] | None,
-    first_weights: Mapping[str, Tensor] | None,
+    start: Start | None,
     stop: Stop,
     tell: Listener,
 ) -> Assembly:
@@ -63,14 +64,14 @@ def assemble(
         place: the device, and which of how many processes this is.
         learning: the prepared cases.
         chosen: the arithmetic that a resumed run was begun with; without it a probe chooses.
-        first_weights: of the layers that do not start with random ones.
+        start: what the network starts from; none is random weights.
         stop: asked while it is probed.
         tell: told what a user should know.
     """
     torch.manual_seed(recipe.training.seed)
     network: nn.Module = build(compose.network_part(recipe)).to(place.device)
-    if first_weights is not None:
-        network.load_state_dict(first_weights, strict=False)
+    if start is not None:
+        network.load_state_dict(start.weights, strict=False)
     loss: nn.Module = build(compose.loss_part(recipe)).to(place.device)
     choice, timings = chosen or _probed(recipe, place, network, loss, stop)
     network = in_layout(network, choice.channels_last)

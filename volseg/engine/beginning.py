@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from volseg.data.cohort import Case
 from volseg.data.content import Content, changed_parts, contents_of, from_plain, to_plain
@@ -16,7 +13,7 @@ from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
 from volseg.engine.probe import Choice
 from volseg.engine.run_folder import RunError, RunFolder
-from volseg.engine.starting import Start
+from volseg.engine.starting import Start, with_start
 from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
 from volseg.errors import CohortError, UsageError
@@ -32,7 +29,7 @@ class Beginning:
         place: in which process this is.
         fold: the fold that is validated and not learnt from.
         resume: go on where the run was interrupted; begin it if it never began.
-        start: weights to start from instead of random ones; a run that goes on knows its own.
+        start: what the network starts from instead of random weights; a run that goes on knows its own.
         tell: told what a user should know.
 
     Raises:
@@ -51,12 +48,9 @@ class Beginning:
         tell: Listener,
         start: Start | None = None,
     ) -> None:
-        self.recipe = recipe
         self.folder = folder
         self.place = place
         self.fold = fold
-        self.tell = tell
-        self.start = start
         begun = place.shared(folder.begun)
         if begun and not resume:
             raise UsageError(
@@ -66,8 +60,15 @@ class Beginning:
         self.facts: dict[str, Any] | None = place.shared(folder.facts()) if begun else None
         if self.facts is not None:
             folder.require_same(recipe)
-            self._require_same_machine(self.facts)
-            self._require_same_start(self.facts.get("start"))
+            self._require_same_machine(self.facts, tell)
+        #: what the network starts from; none is random weights. Kept before anything else is done: whatever stops the
+        #: run, it goes on from the same
+        self.start = folder.settle_start(start, begun=begun, resume=resume, write=place.first)
+        #: the recipe, whose card says so
+        self.recipe = with_start(recipe, self.start)
+        if self.facts is None and self.start is not None:
+            for text in self.start.notes:
+                tell({"event": "note", "text": text})
 
     def split(self, cases: Sequence[Case]) -> Split:
         """Which cases are learnt from, validated and tested."""
@@ -112,35 +113,6 @@ class Beginning:
             )
         return before
 
-    def first_weights(self) -> Mapping[str, Tensor] | None:
-        """The weights to start from, for the layers that have some; they are kept in the run's folder."""
-        if self.facts is None:
-            if self.start is None:
-                return None
-            fitted, afresh = self.start.fitted(self.recipe)
-            if self.place.first:
-                self.folder.write_weights("start", fitted)
-            for text in self._about(self.start, afresh):
-                self.tell({"event": "note", "text": text})
-            return fitted
-        if self.facts.get("start") is None:
-            return None
-        try:
-            return load_file(self.folder.start)
-        except (OSError, SafetensorError) as error:
-            raise RunError("is missing or damaged", where=self.folder.start, mend="begin the run anew") from error
-
-    def _about(self, start: Start, afresh: Sequence[str]) -> list[str]:
-        """What a user should know of weights to start from."""
-        told = [
-            f"starting from the weights of {start.name}: validation is fair only to cases that those never saw"
-            + (f"; the structures are others, and {', '.join(afresh)} begin at random" if afresh else "")
-        ]
-        theirs, ours = start.recipe.bundle.license, self.recipe.bundle.license
-        if theirs != ours:
-            told.append(f"those weights are under {theirs}; the bundle that is learnt from them says {ours}")
-        return told
-
     def chosen(self) -> tuple[Choice, Mapping[str, float]] | None:
         """The arithmetic that a run was begun with, and the timings it was chosen by; none if it begins now."""
         if self.facts is None:
@@ -160,21 +132,11 @@ class Beginning:
                 "threads": torch.get_num_threads(),
                 "world": self.place.world,
                 "torch": str(torch.__version__),
-                "start": None if self.start is None else {"name": self.start.name, "sha256": self.start.sha256},
                 "data": to_plain(contents),
             }
             self.folder.remember(self.recipe, facts)
 
-    def _require_same_start(self, before: Mapping[str, str] | None) -> None:
-        if self.start is not None and (before is None or before["sha256"] != self.start.sha256):
-            was = "random weights" if before is None else f"other weights, of {before['name']}"
-            raise RunError(
-                f"the run was started from {was}",
-                where=self.folder.path,
-                mend="go on without naming weights to start from, or begin a new run",
-            )
-
-    def _require_same_machine(self, facts: Mapping[str, Any]) -> None:
+    def _require_same_machine(self, facts: Mapping[str, Any], tell: Listener) -> None:
         if facts["world"] != self.place.world:
             raise RunError(
                 f"the run was begun by {facts['world']} processes, not {self.place.world}", where=self.folder.path
@@ -191,4 +153,4 @@ class Beginning:
         ):
             if then != now:
                 text = f"the run was begun with {what} {then} and goes on with {now}: bits will differ"
-                self.tell({"event": "note", "text": text})
+                tell({"event": "note", "text": text})

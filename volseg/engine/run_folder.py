@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from volseg.engine.starting import Start
 from volseg.errors import UsageError, VolsegError, WriteError
 from volseg.io.atomic import atomic_write, refusal, write_bytes, write_json, write_text
 from volseg.io.locks import lock
@@ -60,11 +62,6 @@ class RunFolder:
     @property
     def models(self) -> Path:
         return self.path / "models"
-
-    @property
-    def start(self) -> Path:
-        """The weights that the run started from, where it did not from random ones."""
-        return self.models / "start.safetensors"
 
     @property
     def cache(self) -> Path:
@@ -140,6 +137,56 @@ class RunFolder:
                 where=self.path,
                 mend="go on with the recipe in it, or begin a new run",
             )
+
+    def settle_start(self, given: Start | None, *, begun: bool, resume: bool, write: bool = True) -> Start | None:
+        """What a run starts from: as before if it goes on, else what is given, which is kept here from now on.
+
+        Args:
+            given: weights that were named; none were, or random ones are meant.
+            begun: whether the run has begun.
+            resume: whether it is to go on.
+            write: whether this process writes.
+
+        Raises:
+            RunError: if a run that has begun started from something else.
+        """
+        kept = self._kept_start() if begun or resume else None
+        if not begun:
+            start = given or kept
+            if write:
+                self._keep_start(start)
+            return start
+        before = load_recipe(self.recipe).bundle.started_from
+        if kept is None and before is not None:
+            raise RunError("is missing", where=self._start, mend="bring it back, or begin the run anew")
+        if given is not None and (kept is None or kept.sha256 != given.sha256):
+            raise RunError(
+                f"the run started from {'random weights' if before is None else f'other weights, of {before}'}",
+                where=self.path,
+                mend="go on without naming weights to start from, or begin a new run",
+            )
+        return kept
+
+    @property
+    def _start(self) -> Path:
+        return self.models / "start.safetensors"
+
+    def _keep_start(self, start: Start | None) -> None:
+        if start is None:
+            self._start.unlink(missing_ok=True)
+        else:
+            self.write_weights("start", start.weights, bundle=start.name, sha256=start.sha256)
+
+    def _kept_start(self) -> Start | None:
+        if not self._start.exists():
+            return None
+        try:
+            with safe_open(self._start, "pt") as file:
+                told = file.metadata()
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return Start(told["bundle"], told["sha256"], weights)
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise RunError("is damaged", where=self._start, mend="bring it back, or begin the run anew") from error
 
     def write_weights(self, name: str, weights: Mapping[str, Tensor], **told: str) -> None:
         """Write weights as ``models/NAME.safetensors``."""

@@ -95,7 +95,7 @@ def train(
         output: the run's folder; new, or with ``resume`` that of an interrupted run.
         fold: the fold that is validated and not learnt from.
         resume: go on where the run was interrupted; begin it if it never began.
-        start: trained weights to start from instead of random ones; a resumed run knows its own.
+        start: what the network starts from instead of random weights; a resumed run knows its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each process has its own.
         deterministic: on a GPU, only operations that give the same bits each time, where torch has them.
         stop: asked after every step; by default it listens to signals and to ``training.time_limit``.
@@ -128,12 +128,12 @@ class _Training:
         keeps_memory: bool,
     ) -> None:
         self.keeps_memory = keeps_memory
-        self.recipe = recipe
         self.folder = folder
         self.place = place
         self.stop = stop
         self.outside = tuple(listeners) if place.first else ()
         self.beginning = Beginning(recipe, folder, place, fold=fold, resume=resume, start=start, tell=self._tell)
+        self.recipe = self.beginning.recipe
         self.reader: CaseReader = build(compose.cases_part(recipe))
 
     def run(self, data: str | os.PathLike[str]) -> TrainingResult:
@@ -164,7 +164,7 @@ class _Training:
             self.place,
             learning,
             chosen=self.beginning.chosen(),
-            first_weights=self.beginning.first_weights(),
+            start=self.beginning.start,
             stop=self.stop,
             tell=self._tell,
         )
@@ -285,7 +285,8 @@ class _Training:
 
     def _write(self, name: str, session: Session) -> None:
         if self.place.first:
-            self.folder.write_weights(name, _weights(session), recipe=self.recipe.digest())
+            start = self.recipe.bundle.started_from or ""
+            self.folder.write_weights(name, _weights(session), recipe=self.recipe.digest(), started_from=start)
 
     def _choose_weights(self, session: Session) -> dict[str, Tensor]:
         """The weights of the best validation, or the last ones without any, left as ``models/model.pt`` too."""

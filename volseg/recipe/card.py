@@ -37,7 +37,7 @@ class Card(Section):
     data_license: Line | None = Field(None, description="licence of the training data, as an SPDX identifier")
     citations: tuple[Text, ...] = Field((), description="what to cite")
     started_from: Line | None = Field(
-        None, description="whose weights its training started from; none is random ones. A training writes it itself"
+        None, description="whose weights the training started from, if any; a training writes it itself"
     )
     intended_use: Text = Field("Research use only; not a medical device.", description="what it is meant for")
     limits: Text | None = Field(None, description="where it is known to fail")

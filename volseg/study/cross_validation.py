@@ -10,14 +10,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from volseg.bundle.finished import told_start
 from volseg.bundle.rendering.build import build_bundle
 from volseg.data.aliases import refuse_aliases
 from volseg.data.cohort import Case, find_cases
 from volseg.data.folds import Split, make_folds, read_folds, write_folds
 from volseg.engine.log import Listener
 from volseg.engine.run_folder import RunError, RunFolder
-from volseg.engine.starting import Start
+from volseg.engine.starting import Start, with_start
 from volseg.engine.stopping import Part, Stop
 from volseg.engine.train import train
 from volseg.errors import CohortError, UsageError
@@ -81,7 +80,7 @@ def cross_validate(
         data: the cases.
         output: a new folder, or with ``resume`` that of an earlier call.
         resume: go on: a finished fold is not trained again, an interrupted one is gone on with exactly.
-        start: trained weights that every fold starts from, which must never have seen the cases.
+        start: what every fold's network starts from instead of random weights; it must never have seen the cases.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         deterministic: on a GPU, only operations that give the same bits each time, where torch has them.
         stop: asked after every step and every case; by default it listens to signals. Beside it each training has
@@ -143,28 +142,26 @@ class _CrossValidation:
             )
         if folds.group_by == "patient":
             refuse_aliases(cases)
-        if not root.folds.exists():
-            root.make()
-            write_text(root.recipe, dump_recipe(self.recipe))
-            write_folds(root.folds, self.splits)
-            return
-        if not resume:
+        begun = root.folds.exists()
+        if begun and not resume:
             raise UsageError(
                 "holds a cross-validation already",
                 where=self.folder,
                 mend="--resume goes on with it; or another folder",
             )
+        self.start = root.settle_start(self.start, begun=begun, resume=resume)
+        self.recipe = with_start(self.recipe, self.start)
+        if not begun:
+            root.make()
+            write_text(root.recipe, dump_recipe(self.recipe))
+            write_folds(root.folds, self.splits)
+            return
         root.require_same(self.recipe)
         if read_folds(root.folds, cases, group_by=folds.group_by) != self.splits:
             raise RunError(
                 "the cases have changed since the folds were made",
                 where=self.folder,
                 mend="begin anew in another folder, or bring back the data as they were",
-            )
-        first = RunFolder(self.run(0))
-        if first.begun and (first.facts().get("start") or {}).get("sha256") != (self.start and self.start.sha256):
-            raise RunError(
-                "the folds before started from other weights", where=self.folder, mend="name the same ones again"
             )
 
     def train(self, fold: int, deterministic: bool, listeners: Sequence[Listener]) -> str | None:
@@ -218,7 +215,7 @@ class _CrossValidation:
         first, *others = [averaged] if average.as_good else weights
         steps = {name: one.model_dump(mode="json") for name, one in steps_of(clean_up).items()}
         bundle = build_bundle(
-            told_start(self.recipe.changed({"postprocessing": steps}), RunFolder(self.run(0))),
+            self.recipe.changed({"postprocessing": steps}),
             self.folder / "bundle",
             weights=first,
             members=others,

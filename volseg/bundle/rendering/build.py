@@ -19,7 +19,7 @@ from volseg.bundle.rendering.card import model_card
 from volseg.bundle.rendering.configs import rendered_configs, written
 from volseg.bundle.rendering.licences import data_licence, weights_licence
 from volseg.bundle.rendering.metadata import bundle_name, metadata
-from volseg.bundle.state_dict import as_state_dict, read_weights
+from volseg.bundle.state_dict import as_state_dict, read_weights, told_by
 from volseg.bundle.storage.manifest import MANIFEST, make_manifest
 from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.verifying.golden import make_golden
@@ -91,6 +91,9 @@ def build_bundle(
     held, further = None, []
     if weights is not None:
         held, *further = (stored(read_weights(Path(path)), recipe, path) for path in (weights, *members))
+        start = told_by(Path(weights)).get("started_from")
+        if start is not None:  # whatever the recipe says: these weights know
+            recipe = recipe.changed({"bundle.started_from": start or None})
     elif (target / SAFETENSORS).is_file():
         held = read_weights(target / SAFETENSORS)
         further = [read_weights(target / name) for name in member_names(_rendered_before(target))]

@@ -146,7 +146,8 @@ def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool)
     size = "x".join(map(str, training.patch))
     kind = "SGD" if isinstance(optimiser, SGD) else optimiser.kind.replace("adam", "Adam").replace("Adamw", "AdamW")
     parameters = "By its makers, not by volseg; the settings of training in its recipe are for training it anew."
-    if not isinstance(recipe.network, ForeignNetwork):
+    start = recipe.bundle.started_from
+    if start is not None or not isinstance(recipe.network, ForeignNetwork):
         parameters = (
             f"{training.epochs} epochs of batches of {training.batch} patches of {size}; {kind}, learning rate "
             f"{optimiser.lr:g}, {optimiser.schedule}; loss: {recipe.loss.kind.replace('_', ' and ')}. "
@@ -155,8 +156,8 @@ def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool)
         )
     sizes = ", ".join(map(str, sizes_in_words(recipe)))
     network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
-    if recipe.bundle.started_from is not None:
-        parameters += f" It started from the weights of {recipe.bundle.started_from}."
+    if start is not None:
+        parameters += f" It started from the weights of {start}; what those had seen, their own card says."
     every = "" if vendored else " `configs/recipe.yaml` has every setting."
     more = f"\n\n{results['training']}" if results and "training" in results else ""
     return f"## Training\n\n{parameters}{every}{more}\n\n{network}"
