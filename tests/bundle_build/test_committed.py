@@ -47,6 +47,14 @@ def _cohort(name: str, folder: Path) -> Path:
     return folder / "data"
 
 
+@pytest.mark.parametrize("bundle", _BUNDLES, ids=lambda folder: folder.name)
+def test_weights_are_small(bundle: Path) -> None:
+    """What is in the history of the source is fetched by everyone."""
+    sizes = [path.stat().st_size for path in (bundle / "models").iterdir()]
+    assert len(sizes) >= 2
+    assert max(sizes) <= 10_000_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bundle", _BUNDLES, ids=lambda folder: folder.name)
 def test_runs(bundle: Path, tmp_path: Path, run_bundle: Callable[..., Any]) -> None:

@@ -47,10 +47,12 @@ def test_no_weights(data: bytes, tmp_path: Path) -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_too_large() -> None:
-    """More than a bundle may hold is refused, with the way to make it smaller."""
+def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a bundle may hold is refused, with the way to make it smaller; networks of GPUs are not."""
     weights = {"a": torch.zeros(11 * 2**20, dtype=torch.uint8)}
-    with pytest.raises(BundleError, match=r"would have 11\.0 MiB.* fewer network\.channels"):
+    assert len(as_safetensors(weights)) > 11 * 2**20
+    monkeypatch.setattr("volseg.bundle.weights.LARGEST", 10 * 2**20)
+    with pytest.raises(BundleError, match=r"would have 11\.0 MiB.* at most 10; choose fewer network\.channels"):
         as_safetensors(weights)
 
 

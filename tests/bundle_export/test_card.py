@@ -70,3 +70,18 @@ def test_the_card_of_an_imported_network_claims_no_training() -> None:
     card = model_card(Recipe.from_dict({**KEYS, "network": network}))
     assert "By its makers, not by volseg" in card
     assert "epochs of batches" not in card
+
+
+def test_the_card_says_of_which_cases_its_figures_are() -> None:
+    """Those of a fold are measured again by a command; those of a cross-validation not with the bundle itself."""
+    recipe = Recipe.from_dict(KEYS)
+    second = model_card(recipe, {**RESULTS, "fold": 2})
+    assert "--fold 2\n" in second
+    assert "never saw the cases that the results are told of" in second
+    crossed = model_card(recipe, {**RESULTS, "out_of_fold": True})
+    assert "monai.bundle run evaluating" not in crossed
+    assert "volseg train -b spleen_ct -d /path/to/data -o run --fold all" in crossed
+    assert "together they have seen them all" in crossed
+    elsewhere = model_card(recipe, RESULTS)
+    assert "--fold" not in elsewhere
+    assert "never saw the cases that" not in elsewhere

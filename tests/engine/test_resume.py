@@ -17,11 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from volseg.bundle.finished import leave_bundle
 from volseg.engine.run_folder import RunError
 from volseg.engine.stopping import Stop
 from volseg.engine.train import train
 from volseg.errors import UsageError
-from volseg.recipe import Recipe, dump_recipe
+from volseg.recipe import Recipe, dump_recipe, load_recipe
 
 Make = Callable[..., Recipe]
 
@@ -264,3 +265,16 @@ def test_asked_to_leave_it_does(tiny: Make, hearts: Path, tmp_path: Path) -> Non
     assert rest.strip().endswith("result stopped by SIGTERM")
     assert child.returncode == 0
     assert json.loads((tmp_path / "run" / "checkpoints" / "index.json").read_text())
+
+
+def test_what_may_change_is_in_the_bundle(tiny: Make, hearts: Path, tmp_path: Path) -> None:
+    """A card or a post-processing that is named on resume is that of the bundle that is left."""
+    run(tiny(training__epochs=1, training__validate_every=1), hearts, tmp_path / "run")
+    steps = {"left ventricle": {"largest_component": True}}
+    changed = tiny(
+        training__epochs=1, training__validate_every=1, bundle__authors="Somebody else", postprocessing=steps
+    )
+    run(changed, hearts, tmp_path / "run", resume=True)
+    left = load_recipe(leave_bundle(tmp_path / "run") / "configs" / "recipe.yaml")
+    assert left.bundle.authors == "Somebody else"
+    assert left.postprocessing["left ventricle"].largest_component

@@ -28,7 +28,7 @@ from volseg.bundle.storage.json_text import read_json
 from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, check_files
 from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.verifying.held import hold_weights
-from volseg.bundle.weights import most_bytes, parse_safetensors, precision_of
+from volseg.bundle.weights import LARGEST, parse_safetensors, precision_of
 from volseg.errors import BundleError, VolsegError
 from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
@@ -108,12 +108,12 @@ def _weights(files: BundleFiles, recipe: Recipe) -> tuple[dict[str, Tensor] | No
     ]
     if missing:
         return None, missing
-    most, precision = most_bytes(recipe), precision_of(recipe)
+    precision = precision_of(recipe)
     found = []
     try:
-        weights = parse_safetensors(read_whole(files, SAFETENSORS, most), SAFETENSORS)
+        weights = parse_safetensors(read_whole(files, SAFETENSORS, LARGEST), SAFETENSORS)
         hold_weights(recipe, weights, SAFETENSORS)
-        state = parse_state_dict(read_whole(files, STATE, most), STATE)
+        state = parse_state_dict(read_whole(files, STATE, LARGEST), STATE)
     except VolsegError as error:
         return None, [str(error)]
     if set(state) != set(weights) or not all(_same(state[name], value) for name, value in weights.items()):
@@ -130,7 +130,7 @@ def _further(files: BundleFiles, recipe: Recipe) -> dict[str, Any]:
     """The members of an ensemble and the trust score, as :func:`volseg.bundle.rendering.build.render` takes them."""
     members = []
     for name in member_names(files.sizes):
-        members.append(parse_safetensors(read_whole(files, name, most_bytes(recipe)), name))
+        members.append(parse_safetensors(read_whole(files, name, LARGEST), name))
         hold_weights(recipe, members[-1], name)
     trust = Trust.from_bytes(read_whole(files, TRUST), TRUST) if TRUST in files.sizes else None
     return {"members": members, "trust": trust}

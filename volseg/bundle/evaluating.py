@@ -46,7 +46,8 @@ class Measure:
             instances=self.instances,
             tolerance=self.tolerance,
         )
-        write_json(folder / "metrics.json", evaluation_json(told))
+        fold = {} if self.dataset.fold is None else {"fold": self.dataset.fold}
+        write_json(folder / "metrics.json", evaluation_json(told) | fold)
         write_text(folder / "metrics.csv", evaluation_csv(told))
         for summary in told.structures:
             _log.info("Dice %s: %s", summary.structure, interval_text(summary.means["dice"], 4))

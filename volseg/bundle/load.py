@@ -15,9 +15,9 @@ from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.rendering.configs import rendered_configs
 from volseg.bundle.rendering.parts import turns_part, windows_part
 from volseg.bundle.storage.files import open_bundle, read_whole
-from volseg.bundle.storage.limits import GIB
 from volseg.bundle.verifying.held import edited, held_files, hold_weights
-from volseg.bundle.weights import load_into, most_bytes, parse_safetensors
+from volseg.bundle.weights import LARGEST as LARGEST_WEIGHTS
+from volseg.bundle.weights import load_into, parse_safetensors
 from volseg.engine import compose
 from volseg.engine.starting import Start, fit_start
 from volseg.errors import BundleError, UsageError
@@ -226,11 +226,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         at = f"{where}: {_RECIPE}"
         data = read_yaml(read_whole(files, _RECIPE, LARGEST), at)
         recipe = Recipe.from_layers([Layer(at, data)])
-        most, members_there = most_bytes(recipe), member_names(files.sizes)
-        if sum(files.sizes[path] for path in (_WEIGHTS, *members_there)) > GIB:
-            raise BundleError(f"more than {GIB >> 20} MiB of weights", where=where)
-        raw = read_whole(files, _WEIGHTS, most)
-        further = {member: read_whole(files, member, most) for member in members_there}
+        members_there = member_names(files.sizes)
+        if sum(files.sizes[path] for path in (_WEIGHTS, *members_there)) > LARGEST_WEIGHTS:
+            raise BundleError(f"more than {LARGEST_WEIGHTS >> 20} MiB of weights", where=where)
+        raw = read_whole(files, _WEIGHTS, LARGEST_WEIGHTS)
+        further = {member: read_whole(files, member, LARGEST_WEIGHTS) for member in members_there}
         score = read_whole(files, TRUST) if TRUST in files.sizes else None
         notes = edited(files, rendered_configs(recipe, len(further)))
     weights = parse_safetensors(raw, f"{where}: {_WEIGHTS}")

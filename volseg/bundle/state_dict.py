@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from volseg.bundle.weights import parse_safetensors, small
@@ -36,14 +35,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise BundleError(f"cannot be read ({error.strerror})", where=path) from error
     return parse_safetensors(data, path) if path.suffix == ".safetensors" else parse_state_dict(data, path)
-
-
-def told_by(path: Path) -> dict[str, str]:
-    """What a file of weights says of itself, if it is one that a training left."""
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
 
 
 def parse_state_dict(data: bytes, where: object) -> dict[str, Tensor]:
@@ -72,4 +63,4 @@ def as_state_dict(weights: Mapping[str, Tensor]) -> bytes:
     buffer = io.BytesIO()
     # in one order, wherever the weights came from
     torch.save({name: weights[name].clone() for name in sorted(weights)}, buffer)
-    return small(buffer.getvalue(), "models/model.pt", weights)
+    return small(buffer.getvalue(), "models/model.pt")

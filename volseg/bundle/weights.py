@@ -18,11 +18,11 @@ from volseg.errors import BundleError, printable
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork
 
-#: how weights of a network from elsewhere are stored, which may be as large as bundles are read
+#: how weights of a network from elsewhere are stored
 _FOREIGN = torch.float32
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-#: the largest file of weights a bundle may hold
-LARGEST = 10 * 2**20
+#: the largest file of weights that is written or read
+LARGEST = GIB
 
 
 def parse_safetensors(data: bytes, where: object) -> dict[str, Tensor]:
@@ -95,11 +95,6 @@ def precision_of(recipe: Recipe) -> torch.dtype:
     return _FOREIGN if isinstance(recipe.network, ForeignNetwork) else torch.float16
 
 
-def most_bytes(recipe: Recipe) -> int:
-    """The largest file of weights that a recipe's bundle may hold."""
-    return GIB if isinstance(recipe.network, ForeignNetwork) else LARGEST
-
-
 def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Tensor]:
     """The same weights in half precision; counters stay as they are.
 
@@ -118,19 +113,18 @@ def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Ten
 
 def as_safetensors(weights: Mapping[str, Tensor]) -> bytes:
     """The bytes of a safetensors file; the same weights give the same bytes."""
-    return small(save_safetensors(dict(weights)), "models/model.safetensors", weights)
+    return small(save_safetensors(dict(weights)), "models/model.safetensors")
 
 
-def small(data: bytes, name: str, weights: Mapping[str, Tensor]) -> bytes:
+def small(data: bytes, name: str) -> bytes:
     """The bytes of a file of weights, if a bundle may hold that many.
 
     Raises:
         BundleError: if it may not.
     """
-    most = GIB if any(value.dtype == _FOREIGN for value in weights.values()) else LARGEST
-    if len(data) > most:
+    if len(data) > LARGEST:
         raise BundleError(
-            f"{name} would have {len(data) / 2**20:.1f} MiB, and a bundle's weights have at most {most // 2**20}",
+            f"{name} would have {len(data) / 2**20:.1f} MiB, and a bundle's weights have at most {LARGEST / 2**20:g}",
             mend="choose fewer network.channels",
         )
     return data

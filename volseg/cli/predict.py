@@ -101,7 +101,11 @@ def predict(
         console.warn(note)
     if tta is not None:
         chosen = {"inference.tta": None if tta is Tta.NONE else str(tta)}
-        loaded = replace(loaded, recipe=loaded.recipe.changed(chosen, where=f"--tta {tta}"))
+        recipe = loaded.recipe.changed(chosen, where=f"--tta {tta}")
+        if loaded.trust is not None and recipe.inference.tta != loaded.recipe.inference.tta:
+            console.warn("no trust score: the bundle's was calibrated with other copies than --tta asks for")
+            loaded = replace(loaded, trust=None)
+        loaded = replace(loaded, recipe=recipe)
     predictor = loaded.predictor(device=device, max_memory=max_memory, tile=_sizes(tile), blend=blend or None)
     foresee = Foresight(
         loaded.recipe, predictor, request.reading, keep_probabilities=save_probabilities, memory=dry_run

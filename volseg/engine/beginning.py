@@ -66,6 +66,8 @@ class Beginning:
         self.start = folder.settle_start(start, begun=begun, resume=resume, write=place.first)
         #: the recipe, whose card says so
         self.recipe = with_start(recipe, self.start)
+        if self.facts is not None and place.first:
+            folder.update(self.recipe)
         if self.facts is None and self.start is not None:
             for text in self.start.notes:
                 tell({"event": "note", "text": text})

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from volseg.engine.starting import Start
@@ -33,6 +33,9 @@ _FREE = (
     "inference.tile",
     "inference.tta",
 )
+
+
+_TOLD = "volseg"
 
 
 class RunError(VolsegError, ValueError):
@@ -110,6 +113,12 @@ class RunFolder:
         write_text(self.recipe, dump_recipe(recipe))
         write_json(self.path / "run.json", dict(facts))
 
+    def update(self, recipe: Recipe) -> None:
+        """Take over what a resumed run may change, so that its bundle has it."""
+        text = dump_recipe(recipe)
+        if self.recipe.read_text() != text:
+            write_text(self.recipe, text)
+
     def facts(self) -> dict[str, Any]:
         """What :meth:`remember` wrote."""
         try:
@@ -181,23 +190,30 @@ class RunFolder:
         if not self._start.exists():
             return None
         try:
-            with safe_open(self._start, "pt") as file:
-                told = file.metadata()
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            return Start(told["bundle"], told["sha256"], weights)
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            told = told_of_weights(self._start)
+            return Start(told["bundle"], told["sha256"], load_file(self._start))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise RunError("is damaged", where=self._start, mend="bring it back, or begin the run anew") from error
 
     def write_weights(self, name: str, weights: Mapping[str, Tensor], **told: str) -> None:
-        """Write weights as ``models/NAME.safetensors``."""
+        """Write weights as ``models/NAME.safetensors``, and in it what is told of them."""
         self.models.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.models / f"{name}.safetensors", save(plain_weights(weights), metadata=told or None))
+        # under one key: safetensors writes several in an order of its own each time
+        metadata = {_TOLD: json.dumps(told, sort_keys=True)}
+        write_bytes(self.models / f"{name}.safetensors", save(plain_weights(weights), metadata=metadata))
 
     def write_state(self, weights: Mapping[str, Tensor]) -> None:
         """Write weights as ``models/model.pt``, the plain state dict that MONAI reads."""
         self.models.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.models / "model.pt") as file:
             torch.save(plain_weights(weights), file)
+
+
+def told_of_weights(path: Path) -> dict[str, str]:
+    """What a training told of the weights that it left in a safetensors file; nothing where it was none of ours."""
+    with safe_open(path, "pt") as file:
+        told: dict[str, str] = json.loads((file.metadata() or {}).get(_TOLD, "{}"))
+    return told
 
 
 def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -246,7 +246,7 @@ class _CrossValidation:
             pair_cases(cases, masks, output, self.data), labels=labels, instances=self.recipe.labelling.instances
         )
         how = f"{len(self.splits)} folds; each case was predicted by the network that never saw its patient"
-        write_json(self.folder / "metrics.json", {**evaluation_json(evaluation), "data": how})
+        write_json(self.folder / "metrics.json", {**evaluation_json(evaluation), "data": how, "out_of_fold": True})
         write_text(self.folder / "metrics.csv", evaluation_csv(evaluation))
         for failed in evaluation.failed:
             raise CohortError(str(failed.error))

@@ -19,13 +19,14 @@ from volseg.bundle.rendering.card import model_card
 from volseg.bundle.rendering.configs import rendered_configs, written
 from volseg.bundle.rendering.licences import data_licence, weights_licence
 from volseg.bundle.rendering.metadata import bundle_name, metadata
-from volseg.bundle.state_dict import as_state_dict, read_weights, told_by
+from volseg.bundle.state_dict import as_state_dict, read_weights
 from volseg.bundle.storage.manifest import MANIFEST, make_manifest
 from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.verifying.golden import make_golden
 from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.weights import as_safetensors, load_into, stored
 from volseg.engine import compose
+from volseg.engine.run_folder import told_of_weights
 from volseg.errors import BundleError
 from volseg.io.atomic import write_bytes
 from volseg.prediction.trust import Trust
@@ -91,7 +92,8 @@ def build_bundle(
     held, further = None, []
     if weights is not None:
         held, *further = (stored(read_weights(Path(path)), recipe, path) for path in (weights, *members))
-        start = told_by(Path(weights)).get("started_from")
+        told_of = told_of_weights(Path(weights)) if Path(weights).suffix == ".safetensors" else {}
+        start = told_of.get("started_from")
         if start is not None:  # whatever the recipe says: these weights know
             recipe = recipe.changed({"bundle.started_from": start or None})
     elif (target / SAFETENSORS).is_file():
@@ -184,6 +186,9 @@ def short_results(found: Any, where: object) -> dict[str, Any]:
         raise BundleError(
             "is no evaluation", where=where, mend="give the JSON that volseg evaluate, or evaluating, writes"
         ) from error
+    for key, kind in (("fold", int), ("out_of_fold", bool)):  # which cases they are
+        if type(found.get(key)) is kind:
+            short[key] = found[key]
     for key in ("training", "data"):  # words about how and on what, where somebody wrote them into the file
         if isinstance(found.get(key), str):
             short[key] = found[key]

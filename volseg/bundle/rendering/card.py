@@ -126,9 +126,20 @@ def _results(name: str, recipe: Recipe, results: dict[str, Any] | None) -> str:
     return (
         f"## Results\n\nOn {where}: Dice {results['mean']['dice']:.4f}, the mean over cases, then over structures.\n\n"
         + "\n".join(rows)
-        + "\n\nReproduced by\n\n"
-        + _command("evaluating", "evaluate", name, "--fold 0")
+        + "\n\n"
+        + _reproduced(name, results)
     )
+
+
+def _reproduced(name: str, results: dict[str, Any]) -> str:
+    if results.get("out_of_fold"):
+        return (
+            "Each case was segmented by the network that had not seen it; this bundle has seen them all, and would "
+            "flatter itself on them. Trained and measured again by\n\n"
+            f"```bash\nvolseg train -b {name} -d /path/to/data -o run --fold all\n```"
+        )
+    fold = f"--fold {results['fold']}" if "fold" in results else ""
+    return "Reproduced by\n\n" + _command("evaluating", "evaluate", name, fold)
 
 
 def _interval(told: dict[str, Any] | None, digits: int) -> str:
@@ -151,9 +162,12 @@ def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool)
         parameters = (
             f"{training.epochs} epochs of batches of {training.batch} patches of {size}; {kind}, learning rate "
             f"{optimiser.lr:g}, {optimiser.schedule}; loss: {recipe.loss.kind.replace('_', ' and ')}. "
-            f"{recipe.folds.number} folds by {recipe.folds.group_by}; the shipped weights are of fold 0, whose "
-            "held-out cases they never saw."
+            f"{recipe.folds.number} folds by {recipe.folds.group_by}."
         )
+    if results and results.get("out_of_fold"):
+        parameters += " Each network never saw the cases of its own fold; together they have seen them all."
+    elif results and "fold" in results:
+        parameters += " The shipped weights never saw the cases that the results are told of."
     sizes = ", ".join(map(str, sizes_in_words(recipe)))
     network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
     if start is not None:

@@ -28,7 +28,7 @@ from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_files
 from volseg.bundle.storage.private_copy import private_copy
 from volseg.bundle.verifying.golden import GoldenOutcome, judge_golden
 from volseg.bundle.verifying.signing import check_signature, signature_path
-from volseg.bundle.weights import most_bytes
+from volseg.bundle.weights import LARGEST
 from volseg.errors import BundleError, VolsegError
 
 
@@ -146,7 +146,7 @@ def _hold_state(files: BundleFiles, bundle: Bundle) -> None:
         if finding.weight is not Weight.DATA:
             raise BundleError(f"{STATE} would call {finding.text}: {finding.why}", where=files.where)
     weights = bundle.weights
-    state = parse_state_dict(read_whole(files, STATE, most_bytes(bundle.recipe)), f"{files.where}: {STATE}")
+    state = parse_state_dict(read_whole(files, STATE, LARGEST), f"{files.where}: {STATE}")
     same = set(state) == set(weights) and all(
         state[name].dtype == value.dtype and torch.equal(state[name], value) for name, value in weights.items()
     )
