@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
         work=f"{len(split['learn'])} cases to learn from, {len(split['predict'])} never seen, mean Dice of structures",
         ours={**ours, "changes": changes},
         peer=peers,
-        ratio={name: round(ours["seconds"] / peer["seconds"], 3) for name, peer in peers.items()},
+        ratio={name: round(peer["seconds"] / ours["seconds"], 3) for name, peer in peers.items()},
         reached={name: ours["dice"] >= peer["dice"] for name, peer in peers.items()},
     )
     return 0

@@ -38,7 +38,6 @@ FURTHER = "Further"
 # What a ratio is; for all others the peer's figure over ours.
 RATIOS: Mapping[str, str] = {
     "train_step": "the step with real data / the step on a constant batch",
-    "time_to_dice": "seconds of ours / seconds of the peer",
     "plan_memory": "how far the prediction was off, as a share",
     "mutants": "the share that is killed",
     "chaos_bitflip": "ours : peer",

@@ -71,7 +71,7 @@ def assemble(
     torch.manual_seed(recipe.training.seed)
     network: nn.Module = build(compose.network_part(recipe)).to(place.device)
     if start is not None:
-        network.load_state_dict(start.weights, strict=False)
+        start.load_into(network)
     loss: nn.Module = build(compose.loss_part(recipe)).to(place.device)
     choice, timings = chosen or _probed(recipe, place, network, loss, stop)
     network = in_layout(network, choice.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from volseg.engine.cases import LearningCase
 from volseg.engine.motions import Motions
+from volseg.engine.threads import threads_for
 from volseg.errors import UsageError
 from volseg.inference.mirrored import read_mirrored
 from volseg.inference.tiling import Box
@@ -90,7 +92,10 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return len(self.cases)
 
     def __getitem__(self, draw: Draw | tuple[int, int, int]) -> dict[str, Any]:
-        draw = Draw(*draw)
+        with threads_for(math.prod(self.patch)):
+            return self._drawn(Draw(*draw))
+
+    def _drawn(self, draw: Draw) -> dict[str, Any]:
         case = self.cases[draw.case]
         random = generator(self.seed, draw.epoch, case.name, draw.operation)
         tensors = {"image": case.image, "label": case.target}

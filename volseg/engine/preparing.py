@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from volseg.engine.threads import threads_for
 from volseg.transforms.rand_intensity import Intensities, change_batch
 from volseg.transforms.randomness import generator
 
@@ -51,7 +53,8 @@ class PrepareBatch:
         if weight is not None:
             weight = weight.to(device=device, non_blocking=non_blocking)
         if self.changes is not None or self.brightness_prob > 0:
-            images = self._changed(images, batch)
+            with threads_for(math.prod(images.shape[2:])):
+                images = self._changed(images, batch)
         return laid_out(images, self.channels_last), target, weight
 
     def _changed(self, images: Tensor, batch: Mapping[str, Any]) -> Tensor:

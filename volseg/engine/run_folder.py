@@ -33,8 +33,7 @@ _FREE = (
     "inference.tile",
     "inference.tta",
 )
-
-
+# where a file of weights has what is told of them
 _TOLD = "volseg"
 
 

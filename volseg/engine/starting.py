@@ -38,6 +38,19 @@ class Start:
     def __str__(self) -> str:
         return f"{self.name} (sha256 {self.sha256})"
 
+    def load_into(self, network: nn.Module) -> None:
+        """Give a network these weights; layers that have none stay as they are.
+
+        Raises:
+            UsageError: if they were fitted to another network.
+        """
+        try:
+            network.load_state_dict(self.weights, strict=False)
+        except RuntimeError as error:
+            raise UsageError(
+                f"what the run starts from, {self.name}, was fitted to another network", mend="name it again"
+            ) from error
+
 
 def with_start(recipe: Recipe, start: Start | None) -> Recipe:
     """The recipe, its card saying what the training starts from."""

@@ -134,8 +134,8 @@ def _along_axes(batch: torch.Tensor, matrices: Sequence[Sequence[torch.Tensor | 
             for axis, matrix in enumerate(chain, start=1):
                 if matrix is not None:
                     weights = matrix.to(dtype=image.dtype, device=image.device)
-                    lines = image.reshape(int(np.prod(image.shape[:axis])), image.shape[axis], -1)
-                    image = torch.matmul(weights, lines).view(image.shape)
+                    # with the axis last it is one product of matrices; elsewhere torch may make one for each line
+                    image = torch.matmul(image.movedim(axis, -1), weights.T).movedim(-1, axis)
         result.append(image)
     return torch.stack(result)
 
@@ -172,4 +172,5 @@ def _down_and_up(size: int, zoom: float) -> torch.Tensor | None:
     up = np.zeros((size, fewer))
     up[voxels, left] = 1 - (at - left)
     up[voxels, np.minimum(left + 1, fewer - 1)] += at - left
-    return torch.as_tensor(up @ down, dtype=torch.float32)
+    # by torch, not numpy: the threads of numpy's BLAS go on spinning for a while, on the cores that train the network
+    return torch.matmul(torch.as_tensor(up), torch.as_tensor(down)).float()
