@@ -34,7 +34,23 @@ TASKS: dict[str, dict[str, Any]] = {
             "training.validate_every=34",
         ],
     },
-    "acdc": {"recipe": "configs/acdc_unet2d.yaml", "peer": "cardiac", "budget": 900, "changes": []},
+    "acdc": {
+        "recipe": "configs/acdc_unet2d.yaml",
+        "peer": "cardiac",
+        "budget": 900,
+        "changes": [
+            "image.spacing=[2,2,native]",  # most of a slice in a patch, and steps that cost half
+            "augmentation.spatial.prob=0.3",
+            "augmentation.spatial.elastic=null",
+            "augmentation.intensity.bias_field=null",
+            "optimiser.lr=0.003",
+            "optimiser.ema=0.995",
+            "training.patch=[112,112]",
+            "training.epochs=20",
+            "training.steps_per_epoch=100",
+            "training.validate_every=20",
+        ],
+    },
 }
 
 
