@@ -21,7 +21,6 @@ from volseg.data.folds import make_folds
 from volseg.engine.cases import CaseReader, LearningCase
 from volseg.engine.log import Event, duration
 from volseg.engine.patches import PatchDataset
-from volseg.engine.starting import Start
 from volseg.engine.train import TrainingResult, train
 from volseg.errors import BundleError, CohortError, UsageError
 from volseg.recipe import Recipe
@@ -132,19 +131,12 @@ class Training:
         #: how it went, once it has run
         self.result: TrainingResult | None = None
 
-    def prepare_start(self) -> Start | None:
-        """What the network starts from."""
-        if self.start_from is None:
-            return None
-        return load_bundle(str(self.start_from)).start(self.recipe)
-
     def judge(self) -> None:
-        """The first step of a run: are there data to learn from, weights to start from, a place for the run?"""
+        """The first step of a run: are there data to learn from, and a place for the run?"""
         data, output = named(self.data_dir, "data_dir"), named(self.output_dir, "output_dir")
         cohort = find_cases(data)
         if not cohort.labelled:
             raise CohortError("no case has a label map to learn from", where=data, mend="put them beside the images")
-        self.prepare_start()
         if data == output or output in data.parents:
             raise UsageError("the data lie in the run's folder", where=output, mend="name another --output_dir")
 
@@ -160,7 +152,7 @@ class Training:
             named(self.output_dir, "output_dir"),
             fold=self.fold,
             resume=self.resume,
-            start=self.prepare_start(),
+            start=None if self.start_from is None else load_bundle(str(self.start_from)).start(self.recipe),
             device=self.device,
             deterministic=self.deterministic,
             listeners=[tell],

@@ -17,6 +17,7 @@ from volseg.shapes import UNetShape
 
 # keys of network that two networks may differ in and still share weights; sizes of kernels are held against the weights
 _FREE = {"spatial_dims", "kernel_sizes", "strides", "dropout", "deep_supervision"}
+_Kernel = Convolution | TransposedConvolution
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def fit_start(name: str, sha256: str, theirs: Recipe, weights: Mapping[str, Tens
     heads = tuple(f"{layer}." for layer in network.heads) if isinstance(network, UNet | FCN) else ()
     if not same and not heads:
         raise _other(name, "tells other structures apart, and where in such a network is not known")
-    kernels = {f"{path}.weight": layer for path, layer in network.named_modules() if _is_kernel(layer)}
+    kernels = {f"{path}.weight": layer for path, layer in network.named_modules() if isinstance(layer, _Kernel)}
     found: dict[str, Tensor] = {}
     afresh: list[str] = []
     for key, own in network.state_dict().items():
@@ -143,17 +144,12 @@ def _other(name: str, difference: str) -> UsageError:
     )
 
 
-def _is_kernel(layer: nn.Module) -> bool:
-    return isinstance(layer, Convolution | TransposedConvolution)
-
-
-def _widened(given: Tensor, layer: nn.Module) -> Tensor | None:
+def _widened(given: Tensor, layer: _Kernel) -> Tensor | None:
     """A kernel with further taps along the axes where it has one; none where that is not possible.
 
     A convolution gets zeros around its tap, and sees no more than before. An up-convolution whose pieces do not overlap
     gives its one value to each of the positions that arise.
     """
-    assert isinstance(layer, Convolution | TransposedConvolution)
     wanted = layer.weight.shape
     missing = len(wanted) - given.ndim
     given = given.reshape(*given.shape, *(1,) * max(0, missing))  # slices lie along the last axis

@@ -168,10 +168,10 @@ def _training(recipe: Recipe, results: dict[str, Any] | None, *, vendored: bool)
         parameters += " Each network never saw the cases of its own fold; together they have seen them all."
     elif results and "fold" in results:
         parameters += " The shipped weights never saw the cases that the results are told of."
-    sizes = ", ".join(map(str, sizes_in_words(recipe)))
-    network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
     if start is not None:
         parameters += f" It started from the weights of {start}; what those had seen, their own card says."
+    sizes = ", ".join(map(str, sizes_in_words(recipe)))
+    network = f"The network takes sizes of ({sizes}); volseg and `OverlapTileInferer` take images of any size."
     every = "" if vendored else " `configs/recipe.yaml` has every setting."
     more = f"\n\n{results['training']}" if results and "training" in results else ""
     return f"## Training\n\n{parameters}{every}{more}\n\n{network}"
