@@ -131,11 +131,12 @@ def test_a_thread_ahead_ends_with_its_reader() -> None:
             number += 1
             yield {"number": number}
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     reader = ahead_of(endless())
     assert [next(reader)["number"] for _ in range(3)] == [1, 2, 3]
+    assert set(threading.enumerate()) - before
     reader.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
     def failing() -> Iterator[dict[str, int]]:
         yield {"number": 1}
