@@ -15,14 +15,15 @@ from monai.networks.nets import UNet as MonaiUNet
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator, halo, rowwise
 from volseg.inference.layers import Conv
-from volseg.inference.memory import counted_peak, format_bytes, parse_bytes, resident
+from volseg.inference.memory import counted_peak, parse_bytes, resident
 from volseg.inference.pieces import needed_bytes, stream_logits
+from volseg.recipe.units import readable_bytes
 
 
 def test_amounts_of_memory():
     """Binary and decimal units are told apart; nonsense is refused."""
     assert [parse_bytes(t) for t in ("1GiB", "1gb", "1.5 MiB", 7)] == [2**30, 10**9, 3 * 2**19, 7]
-    assert format_bytes(parse_bytes("3GiB")) == "3.00 GiB"
+    assert readable_bytes(parse_bytes("3GiB")) == "3.00 GiB"
     for wrong in ("much", "0", "-1GiB", "2 parsecs"):
         with pytest.raises(UsageError, match="amount of memory"):
             parse_bytes(wrong)

@@ -24,8 +24,10 @@ from volseg.engine import compose
 from volseg.engine.run_folder import RunError
 from volseg.engine.stopping import Stop
 from volseg.errors import CohortError, UsageError
+from volseg.geometry import Grid
+from volseg.inference.tta import turns as all_turns
 from volseg.io import read_labels
-from volseg.prediction.trust import Trust
+from volseg.prediction.trust import StructureTrust, Trust
 from volseg.recipe import Recipe, dump_recipe
 from volseg.study.calibration import calibrate
 from volseg.study.cross_validation import CrossValidation, cross_validate
@@ -277,6 +279,22 @@ def test_a_trust_score_goes_with_its_weights(recipe: Recipe, networks: list[Path
     assert any("is no trust score" in line for line in check_bundle(bundle))
     assert load_bundle(build_bundle(recipe, bundle, weights=networks[1])).trust is None
     assert calibrate([]).trust == Trust({}, 0.9, {})
+
+
+def test_other_copies_than_the_calibrated_give_no_trust_score(
+    recipe: Recipe, networks: list[Path], tmp_path: Path
+) -> None:
+    """Their signs mean something else, and a wrong score is worse than none."""
+    plain = StructureTrust((), (), (), (), -2.0, -0.5, 0.5, review=0.1, cases=24, patients=24)
+    trust = Trust({"cell": plain}, 0.9, {})
+    bundle = load_bundle(build_bundle(recipe, tmp_path / "b", weights=networks[0], trust=trust))
+    image, grid = np.random.default_rng(0).random((48, 48), np.float32), Grid.from_spacing((48, 48), (1.0, 1.0))
+    assert bundle.predict(image, grid).trust
+    told = {}
+    for turns in ((), all_turns(2, flips=(0, 1))):
+        told[turns] = bool(bundle.predict(image, grid, predictor=bundle.predictor(turns=turns)).trust)
+    assert told == {turns: turns == bundle.turns for turns in told}
+    assert any(told.values())
 
 
 @pytest.mark.slow

@@ -120,7 +120,8 @@ class Bundle:
             max_memory: the peak above the loaded network and the volume.
             tile: the size of pieces.
             blend: overlapping windows instead of exact pieces; the recipe's own, if it has some.
-            turns: symmetries to average over; an empty list for one plain pass.
+            turns: symmetries to average over; an empty list for one plain pass. With others than the recipe's no
+                trust score is given, since it was calibrated with those.
             precision: of the network's arithmetic.
             raw: masks as they are decided, without post-processing, and signs of trust whether they mean anything.
         """
@@ -128,19 +129,20 @@ class Bundle:
 
         inference, place = self.recipe.inference, device_named(device)
         chosen = inference.precision_on(place.type) if precision is None else precision
+        copies = self.turns if turns is None else tuple(turns)
         return Predictor(
             [network.to(place) for network in self.networks()],
             compose.build(compose.preparation_part(self.recipe)),
             compose.build(compose.decision_part(self.recipe)),
             self.recipe.labels,
-            turns=self.turns if turns is None else turns,
+            turns=copies,
             order=inference.order,
             steps={} if raw else self.recipe.postprocessing,
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,
             blend=_blend(self.recipe, blend),
             precision=chosen,
-            watched=raw or self.trust is not None,
+            watched=raw or (self.trust is not None and copies == self.turns),
         )
 
     @property

@@ -16,8 +16,8 @@ _COLUMNS = ("case", "image", "spacing mm", "memory", "mask", "state")
 
 def tell_plan(work: Plan, *, as_json: bool = False) -> None:
     """Print a plan on stdout and its sums on stderr."""
-    from volseg.inference.memory import format_bytes
     from volseg.prediction.plan import free_bytes
+    from volseg.recipe.units import readable_bytes
 
     cases = list(_cases(work))
     if as_json:
@@ -29,10 +29,10 @@ def tell_plan(work: Plan, *, as_json: bool = False) -> None:
     console.say(", ".join(count for count in counts if not count.startswith("0 ")) or "nothing to do")
     if any(one.memory for one in expected):
         most = max(one.memory or 0 for one in expected)
-        console.say(f"the network takes at most {format_bytes(most)} of memory above itself and an image")
-    unpacked = format_bytes(sum(one.mask_bytes for one in expected))
+        console.say(f"the network takes at most {readable_bytes(most)} of memory above itself and an image")
+    unpacked = readable_bytes(sum(one.mask_bytes for one in expected))
     if expected:
-        free = format_bytes(free_bytes(work.request.output))
+        free = readable_bytes(free_bytes(work.request.output))
         console.say(f"the masks take {unpacked} before they are packed; {free} are free: {work.request.output}")
 
 
@@ -63,13 +63,13 @@ def _cases(work: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _row(case: dict[str, Any]) -> list[str]:
-    from volseg.inference.memory import format_bytes
+    from volseg.recipe.units import readable_bytes
 
     return [
         case["case"],
         " x ".join(map(str, case["shape"] or ())) or "-",
         " x ".join(f"{size:.4g}" for size in case["spacing"] or ()) or "-",
-        format_bytes(case["memory"]) if case["memory"] else "-",
+        readable_bytes(case["memory"]) if case["memory"] else "-",
         case["mask"] or "-",
         case["state"],
     ]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from volseg.errors import MemoryLimitError, VolsegError
-from volseg.inference.memory import format_bytes
+from volseg.recipe.units import readable_bytes
 
 # the last two are oneDNN's words for it
 _SIGNS = (
@@ -64,8 +64,8 @@ class VolumeTooLarge(MemoryLimitError):
     @classmethod
     def of(cls, size: Sequence[int], allowed: int, needed: int) -> VolumeTooLarge:
         told = cls(
-            f"a volume of {'x'.join(map(str, size))} does not fit {format_bytes(allowed)}",
-            mend=f"allow at least {format_bytes(needed)}",
+            f"a volume of {'x'.join(map(str, size))} does not fit {readable_bytes(allowed)}",
+            mend=f"allow at least {readable_bytes(needed)}",
         )
         told.size, told.allowed, told.needed = tuple(size), allowed, needed
         return told

@@ -36,17 +36,6 @@ def parse_bytes(text: str | int) -> int:
     return size
 
 
-def format_bytes(count: float) -> str:
-    """An amount of memory as a person reads it.
-
-    >>> format_bytes(2.5 * 2**30), format_bytes(3 * 2**20), format_bytes(5000)
-    ('2.50 GiB', '3 MiB', '5 KiB')
-    """
-    if count >= 2**30:
-        return f"{count / 2**30:.2f} GiB"
-    return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
-
-
 def counted_peak(work: Callable[[], None]) -> int:
     """The most bytes of tensors alive at once while ``work`` runs; on the ``meta`` device it costs no memory."""
     alive = _Alive()

@@ -16,6 +16,7 @@ from volseg.planning.plannable import require_plannable
 from volseg.planning.schedule import UNHURRIED, affordable_steps, make_schedule, schedule_choices
 from volseg.planning.sizing import Sized, choose_size
 from volseg.recipe import Recipe, dump_recipe
+from volseg.recipe.units import readable_bytes
 
 
 @dataclass(frozen=True)
@@ -111,22 +112,14 @@ def _sized(made: Choices, sized: Sized, means: Means) -> Iterator[Choice]:
     yield Choice(
         batch.key,
         batch.value,
-        f"{batch.reason}, which is predicted to take {format_mib(sized.predicted)} and took"
-        f" {format_mib(sized.cost.peak)} of {format_mib(means.memory)}",
+        f"{batch.reason}, which is predicted to take {readable_bytes(sized.predicted)} and took"
+        f" {readable_bytes(sized.cost.peak)} of {readable_bytes(means.memory)}",
     )
 
 
 def _cache(found: Fingerprint, cost: Measured, means: Means) -> list[Choice]:
     kept = cost.kept * len(found.labelled)
     if kept > means.memory / 2:
-        return [Choice("training.cache", "disk", f"{format_mib(kept)} of prepared cases are too many for the memory")]
+        why = f"{readable_bytes(kept)} of prepared cases are too many for the memory"
+        return [Choice("training.cache", "disk", why)]
     return []
-
-
-def format_mib(size: int) -> str:
-    """Bytes as a person reads them.
-
-    >>> format_mib(3 << 30), format_mib(5 << 20)
-    ('3.0 GiB', '5 MiB')
-    """
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(1, round(size / 2**20))} MiB"

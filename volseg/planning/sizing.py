@@ -14,7 +14,7 @@ from volseg.planning.layers import products
 from volseg.planning.measured import Measure, Measured
 from volseg.planning.memory import step_memory
 from volseg.recipe import Recipe
-from volseg.recipe.units import format_bytes
+from volseg.recipe.units import readable_bytes
 
 #: voxels that a step sees at most, over all patches of its batch
 VOXELS = {"cpu": 420_000, "cuda": 4_000_000}
@@ -84,7 +84,7 @@ def choose_size(
     fitting = [size for size in rungs if peaks[size] <= _PRUDENT * memory]
     if not fitting:
         raise MemoryLimitError(
-            f"the smallest network takes {peaks[rungs[-1]] >> 20} MiB, and {format_bytes(memory)} are there",
+            f"the smallest network takes {readable_bytes(peaks[rungs[-1]])}, and {readable_bytes(memory)} are there",
             mend="give more with --memory",
         )
     tried: dict[Size, Measured] = {}
@@ -101,7 +101,7 @@ def choose_size(
             continue
         tried[size] = cost
     else:
-        raise MemoryLimitError(f"no network fits {format_bytes(memory)}", mend="give more with --memory")
+        raise MemoryLimitError(f"no network fits {readable_bytes(memory)}", mend="give more with --memory")
     return Sized(size, recipes[size], tried[size], peaks[size], _why(size, rungs, fitting, steps, tried[size]))
 
 

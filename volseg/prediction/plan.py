@@ -19,10 +19,10 @@ from volseg.data.cohort import Case, find_cases, output_names
 from volseg.data.cohort.outputs import require_apart, without_outputs
 from volseg.data.content import Content
 from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError
-from volseg.inference.memory import format_bytes
 from volseg.io.formats import identify
 from volseg.prediction.foresight import Expected
 from volseg.prediction.summary import Record, read_records, summary_name
+from volseg.recipe.units import readable_bytes
 
 ENDINGS = {"nii.gz": ".nii.gz", "nii": ".nii", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm", "png": ".png"}
 # below this a mask may not fit, and every further case would fail the same way
@@ -198,7 +198,7 @@ def _require_space(request: Request, jobs: Sequence[Job]) -> None:
     free = free_bytes(request.output)
     if needed > free:
         raise WriteError(
-            f"{format_bytes(free)} are free there, and the masks take {format_bytes(needed)}",
+            f"{readable_bytes(free)} are free there, and the masks take {readable_bytes(needed)}",
             where=request.output,
             mend="free some space first, or --format nii.gz",
         )

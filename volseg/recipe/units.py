@@ -45,6 +45,17 @@ def format_bytes(size: int) -> str:
     return min(exact, key=lambda text: (len(text.rstrip("BkKMGTi")), text), default="0B")
 
 
+def readable_bytes(size: float) -> str:
+    """An amount of memory as a person reads it.
+
+    >>> readable_bytes(2.5 * 2**30), readable_bytes(3 * 2**20), readable_bytes(5000)
+    ('2.50 GiB', '3 MiB', '5 KiB')
+    """
+    if size >= 2**30:
+        return f"{size / 2**30:.2f} GiB"
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
+
+
 def parse_seconds(text: str) -> int:
     """The seconds in ``text``: days, hours, minutes and seconds in that order.
 
