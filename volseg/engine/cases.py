@@ -129,6 +129,8 @@ class CaseReader:
         arrays = {"image": prepared.image.numpy(), "target": target[None]}
         if self.weighting is not None:
             arrays["weight"] = self._weights(mask, target, prepared.grid.spacing)[None]
+        if self.slices:  # a patch reads one of them: its voxels next to each other in memory
+            arrays = {key: np.asfortranarray(array) for key, array in arrays.items()}
         arrays["places"], arrays["counts"] = places(target, self.classes.count, case.name)
         arrays["spacing"] = np.asarray(prepared.grid.spacing)
         return arrays
@@ -175,7 +177,7 @@ class CaseReader:
     def _key(self, what: str, case: Case, contents: Mapping[str, Content]) -> str:
         settings = {
             "what": what,
-            "version": 1,  # to be raised when preparing changes what comes out
+            "version": 2,  # to be raised when preparing changes what comes out
             "preparation": asdict(self.preparation),
             "classes": [self.classes.values, self.classes.ignore, self.classes.instances],
             "weighting": None if self.weighting is None or what == "judged" else asdict(self.weighting),

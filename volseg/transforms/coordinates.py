@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from volseg.errors import UsageError
-from volseg.transforms.splines import Matrix, Spline, voxel_basis
+from volseg.transforms.splines import Matrix, Spline, overshoot, voxel_basis
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,8 @@ class CoordinateMap:
 
     def bounds(self, shape: Sequence[int]) -> tuple[Matrix, Matrix]:
         """Per axis, positions that the map never leaves: lower and upper, in input voxels."""
-        device = torch.device("cpu")
-        bases = self.bases(shape, torch.float64, device)
-        lebesgue = float(np.prod([float(weights.abs().sum(dim=1).max()) for weights in bases]))
+        axes = zip(self.counts, self.origin, self.step, shape, strict=True)
+        lebesgue = float(np.prod([overshoot(self.kind, n, first, step, int(size)) for n, first, step, size in axes]))
         flat = self.nodes.reshape(self.ndim, -1)
         middle = (flat.min(axis=1) + flat.max(axis=1)) / 2
         reach = lebesgue * (flat.max(axis=1) - flat.min(axis=1)) / 2

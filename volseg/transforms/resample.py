@@ -172,7 +172,7 @@ def _nearest(image: torch.Tensor, mapping: Map, padding: Padding, fill: float, o
         flat = index.reshape(-1).long()
         span = slice(slab.where.start * voxels, slab.where.stop * voxels)
         for channel, out in zip(source, result, strict=True):
-            torch.take(channel, flat, out=out[span])
+            torch.index_select(channel, 0, flat, out=out[span])
         if outside is not None:
             result[:, span].masked_fill_(outside.reshape(-1), fill)
     return result.view(len(image), *onto)

@@ -89,6 +89,13 @@ def voxel_basis(
     return torch.as_tensor(basis(kind, count, at), dtype=dtype, device=device)
 
 
+@lru_cache(maxsize=256)
+def overshoot(kind: Spline, count: int, origin: float, step: float, size: int) -> float:
+    """How far a spline may leave the middle of its nodes' values at these voxels, as a multiple of their half range."""
+    weights = voxel_basis(kind, count, origin, step, size, torch.float64, torch.device("cpu"))
+    return float(weights.abs().sum(dim=1).max())
+
+
 @lru_cache(maxsize=64)
 def prefilter(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The matrix from samples to the B-spline coefficients that interpolate them, mirrored at both ends."""
