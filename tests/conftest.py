@@ -122,6 +122,39 @@ def predict(tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 @pytest.fixture
+def micrographs(tmp_path: Path) -> Path:
+    """``data`` with pixels of half a micrometre and objects told apart, ``masks`` that do not, and ``recipe.yaml``."""
+    from volseg.geometry import Grid
+    from volseg.io import write_labels, write_volume
+    from volseg.recipe import Recipe, dump_recipe
+
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((48, 48), (0.0005, 0.0005))
+    home = tmp_path / "micrographs"
+    for folder in ("data/images", "data/labels", "masks"):
+        (home / folder).mkdir(parents=True)
+    for number in range(4):
+        objects = np.zeros(grid.shape, np.uint8)
+        objects[4:14, 4 + number : 20], objects[20:40, 10:20], objects[20:40, 24:44] = 1, 2, 3
+        image = (100 * (objects > 0) + rng.normal(50, 5, grid.shape)).astype(np.float32)
+        write_volume(home / "data/images" / f"m{number}.nii.gz", image, grid)
+        write_labels(home / "data/labels" / f"m{number}.nii.gz", objects, grid)
+        write_labels(home / "masks" / f"m{number}.nii.gz", objects > 0, grid)
+    recipe = Recipe.from_dict(
+        {
+            "labels": {"values": {"cell": 1}, "instances": True},
+            "image": {"spatial_dims": 2, "modality": "microscopy", "allowed_spacing": [1e-6, 1000]},
+            "network.channels": [4, 8],
+            "training": {"patch": [32, 32], "epochs": 1, "steps_per_epoch": 2, "validate_every": 1},
+            "folds.number": 2,
+            "bundle.name": "micrographs",
+        }
+    )
+    (home / "recipe.yaml").write_text(dump_recipe(recipe))
+    return home
+
+
+@pytest.fixture
 def dicom_series(tmp_path: Path) -> Callable[..., list[Path]]:
     """Write a small oblique MR series of made-up voxels; ``edit(dataset, index)`` spoils a slice before it is saved.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_an_error_is_also_the_builtin_it_resembles() -> None:
     assert issubclass(errors.WriteError, OSError)
     assert issubclass(errors.MemoryLimitError, MemoryError)
     assert issubclass(errors.MissingExtra, ImportError)
+
+
+@pytest.mark.parametrize("root", ["{}/erika/in", "erika/in", "erika/in/ct.nii", "erika/../erika/in"])
+def test_a_file_is_told_by_its_place_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    """Whether it or the folder was given in full, and of a file what lies beside it; elsewhere its name alone."""
+    (tmp_path / "erika/in").mkdir(parents=True)
+    (tmp_path / "erika/in/ct.nii").touch()
+    monkeypatch.chdir(tmp_path)
+    given = Path(root.format(tmp_path))
+    folder = given.parent if given.suffix else given
+    assert errors.below(folder / "p1/ct.nii", given) == "p1/ct.nii"
+    assert errors.below((folder / "ct.nii").absolute(), given) == "ct.nii"
+    assert errors.below(given, tmp_path / "out", given) == given.name
+    assert errors.below("/erika/elsewhere/ct.nii", given) == "ct.nii"
+    assert errors.below("p1/ct", given) == "p1/ct"
 
 
 def test_the_nearest_word_is_near() -> None:

@@ -6,6 +6,8 @@ exactly ``str(error)``; a traceback appears only with ``--debug``.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class VolsegError(Exception):
     """A mistake a user can make or meet, told in the user's words.
@@ -85,6 +87,25 @@ class MissingExtra(VolsegError, ImportError):
     @classmethod
     def of(cls, package: str, *, extra: str, purpose: str) -> MissingExtra:
         return cls(f"{purpose} needs {package}", mend=f"""pip install ".[{extra}]" in the folder of volseg's source""")
+
+
+def below(path: object, *roots: Path) -> str:
+    """A file as it may be told: by its place below whichever of ``roots`` it lies in.
+
+    Folders above what a person gave may be called after patients. A file that was given stands for its folder; of a
+    file that lies nowhere below, and that is named in full, the name alone is told.
+
+    >>> below("erika/in/ct/3.dcm", Path("erika/in"))
+    'ct/3.dcm'
+    """
+    file = Path(str(path))
+    for root in roots:
+        folder = root.parent if root.is_file() else root
+        for given in (folder, folder.absolute()):
+            if file.is_relative_to(given):
+                place = file.relative_to(given)
+                return place.as_posix() if place.parts else root.name or str(root)
+    return file.name if file.is_absolute() else str(path)
 
 
 def printable(text: str) -> str:

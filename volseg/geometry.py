@@ -111,8 +111,7 @@ class Grid:
 
     def corners(self) -> Affine:
         """The world coordinates of the outermost voxel centres, one row each."""
-        indices = np.array(list(product(*((0, n - 1) for n in self.shape))), dtype=np.float64)
-        return self.to_world(indices)
+        return self._box(margin=0.0)
 
     def to_world(self, indices: npt.ArrayLike) -> Affine:
         """Voxel indices (last axis) to millimetres."""
@@ -127,10 +126,13 @@ class Grid:
         return np.asarray(index, dtype=np.float64).reshape(away.shape)
 
     def distance(self, other: Grid) -> float:
-        """How far the farthest corner moves from this grid to the other, in millimetres; infinite if shapes differ."""
+        """How far the farthest corner moves from this grid to the other, in millimetres; infinite if shapes differ.
+
+        The corners are those of the outer faces, half a voxel outside the centres: so a single slice has a thickness.
+        """
         if self.shape != other.shape:
             return float("inf")
-        return float(np.linalg.norm(self.corners() - other.corners(), axis=1).max())
+        return float(np.linalg.norm(self._box(margin=0.5) - other._box(margin=0.5), axis=1).max())
 
     def same_as(self, other: Grid, tolerance: float = SAME_GRID) -> bool:
         """Whether both grids put every voxel in the same place, to a share of the smallest spacing."""
@@ -208,6 +210,11 @@ class Grid:
         affine[:-1, :-1] = self.affine[:-1, :-1] * ratio
         affine[:-1, -1] = self.to_world((ratio - 1) / 2)
         return Grid(tuple(shape), affine)
+
+    def _box(self, margin: float) -> Affine:
+        """The world coordinates of the corners of a box this many voxels outside the outermost centres."""
+        ends = [(-margin, n - 1 + margin) for n in self.shape]
+        return self.to_world(list(product(*ends)))
 
     def to_dict(self) -> dict[str, object]:
         return {"shape": list(self.shape), "affine": self.affine.tolist()}

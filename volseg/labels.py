@@ -114,6 +114,18 @@ class Labels:
         parts = self.regions.get(name, (name,))
         return np.isin(array, [self[part].value for part in parts])
 
+    def united(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.unsignedinteger]:
+        """Objects told apart by their values as the one structure that they are of; the ignore value stays.
+
+        >>> Labels.of({"cell": 1}, ignore=255).united(np.array([0, 1, 2, 255]))
+        array([  0,   1,   1, 255], dtype=uint8)
+        """
+        (structure,) = self.structures
+        found = np.where(array != 0, structure.value, 0).astype(self.dtype)
+        if self.ignore is not None:
+            found[array == self.ignore] = self.ignore
+        return found
+
     def to_dict(self) -> dict[str, object]:
         return {
             "values": {s.name: s.value for s in self.structures},

@@ -18,7 +18,7 @@ from volseg.io.dicom import list_series, read_series
 
 Series = Callable[..., list[Path]]
 
-SECRETS = ("Mustermann", "Erika", "4711")
+SECRETS = ("Mustermann", "Erika", "SECRET")
 
 
 def refused(path: Path, kind: type[VolsegError] = VolumeError, **options: Any) -> str:

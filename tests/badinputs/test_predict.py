@@ -23,7 +23,7 @@ from volseg.geometry import Grid
 from volseg.io import read_labels, write_volume
 
 GRID = Grid.from_spacing((12, 10, 8), (1.0, 1.0, 2.0))
-SECRETS = ("Mustermann", "Erika", "4711")
+SECRETS = ("Mustermann", "Erika", "SECRET")
 SECONDARY_CAPTURE, SR, RTSTRUCT, SEG = (
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.5.1.4.1.1.88.11",
@@ -227,13 +227,19 @@ def test_75_masks_that_cannot_fit_are_known_before_the_run(
     assert list(small_disk.iterdir()) == []
 
 
-def test_77_patients_are_not_named(predict: Any, dicom_series: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inputs", ["{}/Erika/in", "Erika/in", "in", "."])
+def test_77_patients_are_not_named(
+    predict: Any, dicom_series: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: str
+) -> None:
     """Neither headers nor folders above the input reach the terminal or the summary, whether a case fails or not."""
     good = dicom_series("Erika/in/good")[0].parent
-    bad = dicom_series("Erika/in/bad", slices=8)
+    bad, cut = dicom_series("Erika/in/bad", slices=8), dicom_series("Erika/in/cut")
     bad[3].unlink()
-    ran = predict(good.parent, tmp_path / "out")
-    assert (ran.code, ran.masks, list(ran.errors)) == (3, ["good.nii.gz"], ["bad"])
+    cut[2].write_bytes(cut[2].read_bytes()[:-100])
+    monkeypatch.chdir({"in": tmp_path / "Erika", ".": good.parent}.get(inputs, tmp_path))
+    ran = predict(inputs.format(tmp_path), tmp_path / "out")
+    assert (ran.code, ran.masks, list(ran.errors)) == (3, ["good.nii.gz"], ["bad", "cut"])
+    assert ran.errors["cut"].startswith("cut/002.dcm: ")
     told = ran.err + ran.out + (tmp_path / "out" / "summary.json").read_text()
     assert not [secret for secret in SECRETS if secret in told]
     shown = predict(good.parent, tmp_path / "out", "--show-names")

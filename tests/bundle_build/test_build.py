@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, build_bundle, render, short_results
+from volseg.bundle.rendering.build import RESULTS, build_bundle, render, short_results
 from volseg.bundle.rendering.configs import CONFIGS, OVERLAYS, config_named, overlay_config
 from volseg.bundle.state_dict import read_weights
-from volseg.bundle.storage.manifest import check_manifest
+from volseg.bundle.storage.manifest import SAFETENSORS, STATE, check_manifest
 from volseg.bundle.weights import halved
 from volseg.errors import BundleError
 from volseg.recipe import Recipe, load_recipe

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from volseg.bundle.check import check_bundle, monai_findings
 from volseg.bundle.packing import pack_bundle
-from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, build_bundle
+from volseg.bundle.rendering.build import RESULTS, build_bundle
+from volseg.bundle.storage.manifest import SAFETENSORS, STATE
 from volseg.recipe import Recipe, load_recipe
 
 _COMMITTED = sorted(folder for folder in (Path(__file__).parents[2] / "bundles").iterdir() if folder.is_dir())

@@ -15,7 +15,9 @@ from monai.bundle import ConfigWorkflow
 from volseg.bundle.load import load_bundle
 from volseg.bundle.packing import pack_bundle
 from volseg.bundle.predicting import mask_name
-from volseg.bundle.rendering.build import SAFETENSORS, build_bundle
+from volseg.bundle.rendering.build import build_bundle
+from volseg.bundle.storage.manifest import SAFETENSORS
+from volseg.bundle.workflow import cause_of
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine import compose
@@ -115,6 +117,13 @@ def test_another_inferer(trained: Path, cohort: Path, tmp_path: Path) -> None:
     for case in find_cases(cohort, labels="none").cases:
         masks = [read_labels(tmp_path / door / mask_name(case)).array for door in ("ours", "monai")]
         assert np.array_equal(*masks)
+
+
+def test_other_slices(trained: Path, cohort: Path, tmp_path: Path) -> None:
+    """Slices along another axis than those that networks learn from are refused, not passed over."""
+    with pytest.raises(RuntimeError) as raised:
+        _run(trained, cohort, tmp_path / "out", **{"inferer#slice_axis": 0})
+    assert "slice_axis is 0, and networks of slices learn from those along the last axis" in str(cause_of(raised.value))
 
 
 def test_zip(trained: Path, cohort: Path, tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from volseg.bundle.check import check_bundle
+from volseg.bundle.evaluating import Measure
 from volseg.bundle.load import load_bundle
+from volseg.bundle.predicting import Images, Masks
 from volseg.data.cohort import find_cases
 from volseg.io import write_labels
+from volseg.labels import Labels
 from volseg.recipe import Recipe, load_recipe
 
 Run = Callable[..., Any]
@@ -62,6 +65,16 @@ def test_training_to_masks(untrained: Path, cohort: Path, tmp_path: Path, run_bu
     assert metrics["count"] == {"cases": 2, "scored": 2, "failed": 0, "patients": 1}
     assert set(metrics["structures"]) == {"right ventricle", "myocardium", "left ventricle"}
     assert len(_masks(scores)) == 2
+
+
+def test_spacings_that_the_bundle_allows_are_measured(micrographs: Path) -> None:
+    """Pixels of half a micrometre that were predicted are not refused where the masks are read back."""
+    labels = Labels.of({"cell": 1})
+    images = Images(str(micrographs / "data"), spacing_range=(1e-6, 1000), truths=True)
+    masks = Masks(str(micrographs / "masks"), labels)
+    masks.done = [{"case": case.name, "mask": f"{case.name}.nii.gz"} for case in images.all_cases]
+    Measure(masks, images, labels, instances=True).write()
+    assert json.loads((micrographs / "masks" / "metrics.json").read_text())["count"]["scored"] == 4
 
 
 @pytest.mark.slow

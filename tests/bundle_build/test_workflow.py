@@ -119,9 +119,9 @@ def test_settings_that_are_none(name: str, settings: dict[str, Any], line: str, 
 
 def test_arguments_are_settings(untrained: Path) -> None:
     """An argument of a part may be given although the configuration does not write it."""
-    workflow = _workflow(untrained, "inference", "infer", **{"inferer#slice_axis": 0})
+    workflow = _workflow(untrained, "inference", "infer", **{"inferer#spatial_dims": 3})
     workflow.initialize()
-    assert workflow.inferer.slice_axis == 0
+    assert workflow.inferer.spatial_dims == 3
 
 
 def test_own_root(trained: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

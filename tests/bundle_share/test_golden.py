@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from volseg.bundle.load import load_bundle
-from volseg.bundle.rendering.build import SAFETENSORS, build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.bundle.storage.files import open_bundle
-from volseg.bundle.storage.manifest import check_manifest
+from volseg.bundle.storage.manifest import SAFETENSORS, check_manifest
 from volseg.bundle.verifying.golden import judge_golden
 from volseg.bundle.verifying.golden_files import TOLERANCE, GoldenFiles
 from volseg.errors import BundleError

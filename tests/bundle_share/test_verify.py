@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from volseg.bundle.load import load_bundle
 from volseg.bundle.packing import pack_bundle, unpack_bundle
-from volseg.bundle.rendering.build import SAFETENSORS, STATE, build_bundle
+from volseg.bundle.rendering.build import build_bundle
 from volseg.bundle.state_dict import as_state_dict
 from volseg.bundle.storage.files import open_bundle
-from volseg.bundle.storage.manifest import MANIFEST, make_manifest
+from volseg.bundle.storage.manifest import MANIFEST, SAFETENSORS, STATE, make_manifest
 from volseg.bundle.verifying.golden import golden_to_pack, judge_golden
 from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.verifying.held import hold_weights

@@ -59,6 +59,14 @@ def test_json_is_pure_and_failures_are_exit_3(cohort: Path, volseg) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_a_recipe_tells_what_the_truths_are(micrographs: Path, volseg) -> None:
+    """That objects are told apart, so that no value is foreign, and spacings that nobody would believe without it."""
+    run = volseg("check", micrographs / "data", "--recipe", micrographs / "recipe.yaml")
+    assert run.returncode == 0, run.stdout
+    assert run.stderr.splitlines()[-1] == "4 of 4 cases are good"
+    assert all("0 1 2 3" in row for row in run.stdout.splitlines()[1:])
+
+
 def test_a_folder_without_images_is_one_line(tmp_path: Path, volseg) -> None:
     """Nothing to check is an error with the mend, exit 1."""
     run = volseg("check", tmp_path)

@@ -124,3 +124,13 @@ def test_mistakes_are_one_line_before_the_work(cohort: Path, verb: Verb) -> None
     absent = verb("-p", cohort / "nothing", "-g", cohort / "g", "-o", cohort / "m.json")
     assert (absent.returncode, absent.stderr) == (1, f"error: {cohort / 'nothing'}: does not exist\n")
     assert not (cohort / "m.json").exists()
+
+
+def test_a_recipe_tells_what_the_truths_are(micrographs: Path, verb: Verb) -> None:
+    """Its labels, that objects are told apart, and spacings that nobody would believe without it."""
+    words = ["-p", micrographs / "masks", "-g", micrographs / "data", "-o", micrographs / "m.json"]
+    run = verb(*words, "-r", micrographs / "recipe.yaml")
+    assert run.returncode == 0, run.stderr
+    told = json.loads((micrographs / "m.json").read_text())
+    assert told["count"]["scored"] == 4
+    assert told["structures"]["cell"]["dice"]["mean"] == 1

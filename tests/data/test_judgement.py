@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from volseg.data.cohort import Case, find_cases
 from volseg.data.judgement import judge, judge_all
 from volseg.geometry import Grid
 from volseg.io import write_labels, write_volume
+from volseg.labels import Labels
 
 GRID = Grid.from_spacing((6, 7, 8), (1.0, 1.0, 3.0))
 
@@ -30,6 +32,14 @@ def test_a_judgement_tells_what_was_read(folder: Path) -> None:
     found = judge(find_cases(folder).cases[0])
     assert (found.shape, found.spacing, found.axcodes, found.labels) == ((6, 7, 8), (1.0, 1.0, 3.0), "RAS", (0, 1, 2))
     assert found.good
+
+
+def test_objects_told_apart_have_any_values(folder: Path) -> None:
+    """Where the recipe or the case says so; else a value that was not declared is an error."""
+    (case, *_), declared = find_cases(folder).cases, Labels.of({"cell": 1})
+    assert "holds the label value 2" in str(judge(case, declared).error)
+    assert judge(case, declared, instances=True).labels == (0, 1, 2)
+    assert judge(replace(case, instances=True), declared).labels == (0, 1, 2)
 
 
 def test_order_is_kept_and_a_bad_case_is_one_among_many(folder: Path) -> None:
@@ -56,6 +66,17 @@ def test_a_case_that_kills_its_process_costs_only_itself(folder: Path, monkeypat
     assert {name for name, j in found.items() if not j.good} == {"c1"}
     assert "ended the process" in found["c1"].error
     assert len(found) == 4
+
+
+def test_spacings_are_judged_by_what_is_allowed(tmp_path: Path) -> None:
+    """Voxels of a micrometre are refused as a wrong unit, and good where they are meant, in image and label map."""
+    grid = Grid.from_spacing(GRID.shape, (0.001,) * 3)
+    write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid)
+    write_labels(tmp_path / "a_gt.nii.gz", np.tri(7, 8).astype(np.uint8)[None].repeat(6, 0), grid)
+    (case,) = find_cases(tmp_path).cases
+    assert "allow such spacings" in str(judge(case).error)
+    assert judge(case, spacing_range=(1e-6, 1000)).good
+    assert next(iter(judge_all([case], spacing_range=(1e-6, 1000)))).good
 
 
 def test_an_empty_label_map_is_noted(tmp_path: Path) -> None:

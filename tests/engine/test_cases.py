@@ -16,10 +16,14 @@ from volseg.data.cohort import Case
 from volseg.data.content import contents_of
 from volseg.engine.cases import CaseReader, LearningCase, Weighting, places
 from volseg.engine.classes import Classes
+from volseg.engine.validation import CaseByCase, JudgeCase, JudgedCases
 from volseg.errors import CohortError, LabelError
 from volseg.geometry import Grid
+from volseg.inference.stream import Decision
 from volseg.io import write_labels, write_volume
+from volseg.labels import Labels
 from volseg.transforms.preparation import Preparation
+from volseg.transforms.regrid import regrid
 from volseg.transforms.weight_map import weight_map
 
 
@@ -88,6 +92,30 @@ def test_the_truth_keeps_its_own_voxels(written: tuple[Case, np.ndarray, np.ndar
     arrays = reader(spacing=(4.0, 4.0, 4.0)).judged(case, contents_of(case), NoCache())
     assert arrays["image"].shape == (1, 4, 3, 4)
     assert np.array_equal(arrays["truth"], label.transpose(2, 0, 1)[:, ::-1])
+
+
+def test_points_are_judged_where_the_truth_lies(written: tuple[Case, np.ndarray, np.ndarray]) -> None:
+    """Resampled to as many voxels that lie further apart, an image comes back to the file's before it is decided."""
+
+    class Shows(torch.nn.Module):
+        spatial_dims = 3
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([-x, x, x - 1], dim=1)
+
+    class Evaluator:
+        network = Shows()
+
+    case, *_ = written
+    judged = reader(spacing=(2.1, 1.0, 1.55), voxels="points")
+    (batch,) = CaseByCase(JudgedCases([case], judged, NoCache(), {case.name: contents_of(case)}))
+    shape = batch["truth"].shape
+    assert batch["image"].shape[1:] == shape
+    seen = regrid(batch["image"], shape, "linear", (2.0 / 2.1, 1.0, 1.5 / 1.55))[0].numpy()
+    decided = JudgeCase(Decision((0, 1, 2)), Labels.of({"a": 1, "b": 2}))(Evaluator(), batch)
+    assert np.array_equal(decided["prediction"], seen > 0)
+    whole = reader(spacing=(4.0, 4.0, 4.0))
+    assert JudgedCases([case], whole, NoCache(), {case.name: contents_of(case)})[0]["back"] is None
 
 
 def test_weights_are_the_weight_map(written: tuple[Case, np.ndarray, np.ndarray]) -> None:

@@ -97,6 +97,26 @@ def test_info_beside_the_truths_serves_the_predictions(tmp_path: Path, stack: St
     assert alone.predicted == heart.predicted
 
 
+def test_info_is_believed_in_the_layout_of_nnunet(tmp_path: Path, stack: Stack) -> None:
+    """Truths in ``labelsTr/``, whose names tell the frames: Info.cfg from elsewhere finds both ends among them."""
+    by_hand(stack, tmp_path / "p", "patient1")
+    for frame, left in ((2, 200), (9, 80)):
+        name = f"patient1_frame{frame:02d}"
+        stack(tmp_path / "g/labelsTr" / f"{name}.nii.gz", 90, 310, left)
+        stack(tmp_path / "g/imagesTr" / f"{name}_0000.nii.gz", 0, 0, 0)
+    info = tmp_path / "acdc/patient1/Info.cfg"
+    info.parent.mkdir(parents=True)
+    info.write_text("ED: 2\nES: 9\n")
+    (heart,) = measure_hearts(tmp_path / "p", tmp_path / "g", info=tmp_path / "acdc").hearts
+    assert heart.error is None
+    assert heart.true is not None
+    assert (heart.true.diastole, heart.true.systole, heart.true.phases) == (
+        "patient1_frame02",
+        "patient1_frame09",
+        "told",
+    )
+
+
 def test_the_ends_are_found_by_volume_in_a_cine(tmp_path: Path, stack: Stack) -> None:
     """Frames of a cine, a file each: the largest and the smallest left ventricle, with a note that says so."""
     for k, left in enumerate((180, 200, 120, 80, 150)):
@@ -198,7 +218,7 @@ def test_an_empty_ventricle_has_no_ejection_fraction(tmp_path: Path, stack: Stac
     (row,) = csv.DictReader(io.StringIO(cardiac_csv(study)))
     assert (row["rv_ef_percent"], row["true_rv_ef_percent"]) == ("", "50.0")
     assert cardiac_json(study)["hearts"][0]["predicted"]["rv_ef_percent"] is None
-    assert b"no patient" not in bland_altman_svg(study)
+    assert b"RV EF (%), n = 0, 1 missing" in bland_altman_svg(study)
 
 
 def test_agreement_by_hand(tmp_path: Path, stack: Stack) -> None:
@@ -264,6 +284,15 @@ def test_nobody_in_both_is_an_error(tmp_path: Path, stack: Stack) -> None:
     by_hand(stack, tmp_path / "g", "p2")
     with pytest.raises(CohortError, match="no patient is in both: p1 here, p2 in"):
         measure_hearts(tmp_path / "p", tmp_path / "g")
+
+
+def test_spacings_are_judged_by_what_is_allowed(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heart of an embryo is measured where its voxels are meant to be that small."""
+    monkeypatch.setitem(globals(), "GRID", Grid.from_spacing((10, 10, 10), (0.01, 0.01, 0.01)))
+    by_hand(stack, tmp_path / "p", "mouse")
+    (refused,) = measure_hearts(tmp_path / "p").failed
+    assert "allow such spacings" in str(refused.error)
+    assert measure_hearts(tmp_path / "p", spacing_range=(0.001, 1)).hearts[0].good
 
 
 def test_a_slice_has_no_volume(tmp_path: Path) -> None:

@@ -51,6 +51,18 @@ def test_formats_do_not_matter(masks: tuple[Path, Volume], made: str, true: str)
         assert found[structure] == pytest.approx(values, rel=1e-6)
 
 
+@pytest.mark.parametrize("at", ["{}/dicom", "dicom", "."])
+def test_errors_name_no_folder_above(masks: tuple[Path, Volume], monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """However the folders were given, a damaged DICOM-SEG is told by its place below them."""
+    root, _ = masks
+    file = root / "dicom" / "made" / "case.dcm"
+    file.write_bytes(file.read_bytes()[:-100])
+    monkeypatch.chdir(root / "dicom" if at == "." else root)
+    given = Path(at.format(root))
+    (case,) = evaluate(given / "made", given / "true", labels=LABELS).failed
+    assert str(case.error).startswith("prediction case.dcm: ")
+
+
 def test_a_segmentation_beside_its_series_has_the_name_of_the_folder(
     masks: tuple[Path, Volume], tmp_path: Path
 ) -> None:

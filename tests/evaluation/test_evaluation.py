@@ -7,6 +7,7 @@ import math
 import os
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,18 @@ def test_one_bad_case_stops_no_other(lay: Lay) -> None:
     assert errors["b"].startswith("truth b.nii.gz: ")
     assert errors["c"] == "prediction c.nii.gz: holds the label value 7, declared are 0, 1"
     assert str(made.parent) not in json.dumps(evaluation_json(found))
+
+
+@pytest.mark.parametrize("labels", [None, Labels.of({"cube": 1})])
+def test_spacings_are_judged_by_what_is_allowed(lay: Lay, labels: Labels | None) -> None:
+    """Voxels of a micrometre are refused as a wrong unit, and scored where they are meant."""
+    fine = Grid.from_spacing((4, 4, 4), (0.001,) * 3)
+    truths, made = lay("g", {"a.nii.gz": {1: CUBE}}, fine), lay("p", {"a.nii.gz": {1: SHIFTED}}, fine)
+    with pytest.raises(LabelError, match=r"outside .* mm") if labels is None else nullcontext():
+        (refused,) = evaluate(made, truths, labels=labels).failed
+        assert "allow such spacings" in refused.error
+    found = evaluate(made, truths, labels=labels, spacing_range=(1e-6, 1000))
+    assert found["a"].scores[0].dice == 0.5
 
 
 def test_another_grid_is_refused_or_resampled_when_asked(lay: Lay, tmp_path: Path) -> None:

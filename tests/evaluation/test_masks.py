@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -55,6 +56,45 @@ def test_info_tells_moments_and_groups(touch: Callable[..., Path]) -> None:
         ("patient007", 4, "ED", "RV"),
         ("patient007", 11, "ES", "RV"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "more"),
+    [
+        ("{}_gt.nii.gz", []),
+        ("labels/{}.nii.gz", ["images/{}.nii.gz"]),
+        ("labelsTr/{}.nii.gz", ["imagesTr/{}_0000.nii.gz"]),
+        ("labelsTr/{}.nii.gz", ["imagesTr/{}.nii.gz", "dataset.json"]),
+        ("y/{}.nii.gz", ["x/{}.nii.gz", "cases.csv"]),
+    ],
+    ids=["suffix", "folders", "nnU-Net", "Decathlon", "CSV"],
+)
+def test_names_tell_frames_and_moments_in_every_layout(
+    touch: Callable[..., Path], pattern: str, more: list[str]
+) -> None:
+    """Which frame of the beat, or which end of it, as far as the case's name ends with it."""
+    names = ["anna_ED", "anna_frame12", "bo_scan"]
+    root = touch("data", [file.format(name) for file in (pattern, *more) for name in names])
+    if "dataset.json" in more:
+        pairs = [{"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"} for name in names]
+        (root / "dataset.json").write_text(json.dumps({"training": pairs}))
+    if "cases.csv" in more:
+        root /= "cases.csv"
+        root.write_text("\n".join(["image,label", *(f"x/{name}.nii.gz,y/{name}.nii.gz" for name in names)]))
+    assert [(m.name, m.number, m.moment) for m in find_masks(root).masks] == [
+        ("anna_ED", None, "ED"),
+        ("anna_frame12", 12, None),
+        ("bo_scan", None, None),
+    ]
+
+
+def test_a_csv_tells_the_frames_of_masks(touch: Callable[..., Path]) -> None:
+    """Of a mask of a whole cine the frame that its row names; a label map of its own has no other."""
+    root = touch("data", ["cine.nii.gz", "early.nii.gz"])
+    (root / "cases.csv").write_text("name,image,frame\na,cine.nii.gz,0\nb,cine.nii.gz,8\n")
+    (root / "pairs.csv").write_text("name,image,frame,label\na,cine.nii.gz,8,early.nii.gz\n")
+    assert [(m.number, m.frame) for m in find_masks(root / "cases.csv").masks] == [(1, 0), (9, 8)]
+    assert [(m.number, m.frame) for m in find_masks(root / "pairs.csv").masks] == [(9, None)]
 
 
 def test_two_masks_of_one_case_are_refused(touch: Callable[..., Path]) -> None:

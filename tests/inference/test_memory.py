@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import subprocess
@@ -10,6 +11,8 @@ import textwrap
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from monai.networks.nets import UNet as MonaiUNet
 
 from volseg.errors import MemoryLimitError, UsageError
@@ -17,6 +20,9 @@ from volseg.inference import allocator, halo, rowwise
 from volseg.inference.layers import Conv
 from volseg.inference.memory import counted_peak, parse_bytes, resident
 from volseg.inference.pieces import needed_bytes, stream_logits
+from volseg.inference.probing import Reach
+from volseg.inference.stream import Decision, decide
+from volseg.inference.tiling import Box
 from volseg.recipe.units import readable_bytes
 
 
@@ -135,6 +141,48 @@ def test_tiles_are_halved_when_memory_runs_out(unet):
     assert (count == 1).all()
     with pytest.raises(MemoryLimitError):
         list(halo.halo(x, lambda x: (_ for _ in ()).throw(MemoryError()), reach, **tell))
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 24)] * 3),
+    tile=st.none() | st.tuples(*[st.integers(1, 24)] * 3),
+    onto=st.tuples(*[st.integers(1, 24)] * 3),
+    fails=st.sets(st.integers(0, 20)),
+)
+@example(shape=(8, 8, 16), tile=None, onto=(8, 8, 16), fails={0, 1})
+def test_whenever_memory_runs_out_the_labels_stay(shape, tile, onto, fails):
+    """Whichever tiles do not fit, those that follow come in layers that can be decided one after the other."""
+    calls = itertools.count()
+
+    def tight(x):
+        if next(calls) in fails and max(x.shape[2:]) > 2:
+            raise MemoryError
+        return torch.cat([x, -x], dim=1)
+
+    x = torch.randn(1, 1, *shape)
+    reach = Reach((0, 0, 0), (2, 2, 2), "same", (0, 0, 0))
+    pieces = halo.halo(x, tight, reach, device=torch.device("cpu"), tile=tile or shape)
+    decided = decide(((box, y[0]) for box, y in pieces), shape, Decision((0, 1)), onto=onto)
+    whole = torch.cat([x, -x], dim=1)[0]
+    expected = decide([(Box.whole(shape), whole)], shape, Decision((0, 1)), onto=onto)
+    assert (decided.labels == expected.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("left", "least", "most"), [("400MiB", 640 * 512, 640 * 512), ("190MiB", 33**2, 320 * 512), ("1MiB", 32**2, 32**2)]
+)
+def test_tiles_fit_what_the_machine_has_left(monkeypatch, left, least, most):
+    """Without a limit too: in one tile only where there is room for it, and at last in the smallest there are."""
+    for module in (halo, halo.whole):
+        monkeypatch.setattr(module, "available", lambda _: parse_bytes(left))
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 32, 3, padding=1), torch.nn.Conv2d(32, 2, 3, padding=1)).eval()
+    x = torch.randn(1, 640, 512)
+    pieces = list(stream_logits(x, network, reach=Reach((2, 2), (32, 32), "same", (0, 0))))
+    assert least <= max(box.size for box, _ in pieces) <= most
+    with torch.inference_mode():
+        expected = network(x[None])[0]
+    for box, logits in pieces:
+        assert (logits - expected[(slice(None), *box.slices)]).abs().max() <= 1e-6 * expected.abs().max()
 
 
 SCRIPT = """

@@ -153,7 +153,7 @@ def test_blend_is_monais_own(unet):
     assert torch.equal(OverlapTileInferer(tile=32, blend=True)(x, network), theirs)
 
 
-@pytest.mark.parametrize("slice_axis", [-1, 0, 1])
+@pytest.mark.parametrize("slice_axis", [-1, 0, 1, 2, -3])
 @pytest.mark.parametrize("max_memory", [None, "400MiB"])
 def test_a_2d_network_takes_the_slices_of_a_volume(unet, slice_axis, max_memory):
     """Slices fold into the batch; each comes out as it would alone."""
@@ -241,6 +241,9 @@ def test_nothing_is_wrong_in_silence(unet):
         OverlapTileInferer(precision="int8")(x, network)
     with pytest.raises(UsageError, match="expected"):
         OverlapTileInferer(margin=4, stride=4)(x, Foreign(nn.AvgPool2d(2)).eval())
+    for axis in (3, -4):
+        with pytest.raises(UsageError, match=f"no slice_axis {axis}; it is from -3 to 2"):
+            OverlapTileInferer(slice_axis=axis)(torch.zeros(1, 1, 16, 16, 4), network)
     x[0, 0, 3, 3] = torch.nan
     with pytest.raises(NonFiniteError, match="NaN"):
         OverlapTileInferer()(x, network)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.networks.nets import UNet as MonaiUNet
 
 from volseg.errors import MemoryLimitError
 from volseg.geometry import Grid
+from volseg.inference import planner, predictor, ways
 from volseg.inference.predictor import Predictor
 from volseg.inference.stream import Decision
 from volseg.inference.tta import turns
 from volseg.io.volume import Volume
 from volseg.labels import Labels
-from volseg.networks import UNet
+from volseg.networks import FCN, UNet
 from volseg.recipe.postprocessing import Postprocessing
 from volseg.transforms.preparation import Preparation
 
@@ -104,10 +110,86 @@ def test_ensemble_and_mirrored_copies_are_averaged_in_probability(volume: Volume
     assert np.abs(prediction.probabilities.sum(axis=0).astype(int) - 255).max() <= 2
 
 
+def foreign(dims: int) -> torch.nn.Module:
+    network = MonaiUNet(dims, 1, 3, channels=(4, 8), strides=(2,), norm="batch")
+    network.spatial_dims = dims  # as the network of a recipe tells
+    return network
+
+
+def fully_convolutional(dims: int) -> torch.nn.Module:
+    return FCN(dims, 1, 3, channels=(4, 4, 4, 4, 4), convs_per_stage=(1,) * 5, classifier_channels=8)
+
+
+@pytest.mark.parametrize(
+    ("make", "stride", "dims", "settings"),
+    [
+        (fully_convolutional, 32, 2, {"flips": (0,)}),
+        (foreign, 2, 2, {"planes": [(0, 1)]}),
+        (foreign, 2, 3, {"flips": (0, 2)}),
+    ],
+)
+def test_any_network_is_averaged_over_turned_copies(
+    volume: Volume, make: Callable[[int], torch.nn.Module], stride: int, dims: int, settings: dict[str, Any]
+) -> None:
+    """One that is no U-Net of ours too, over the volume or slice by slice: the mean of the softmaxes."""
+    torch.manual_seed(0)
+    net, symmetric, preparation = make(dims).eval(), turns(dims, **settings), Preparation()
+    mirrored = Predictor([net], preparation, DECISION, LABELS, turns=symmetric)
+    prediction = mirrored([volume], keep_probabilities=True)
+    x = preparation.image([volume]).image[None]
+    x = x if dims == 3 else x[0].movedim(-1, 0)
+    shape = x.shape[2:]
+    for axis, n in enumerate(shape):
+        x = x.index_select(axis + 2, torch.from_numpy(np.pad(np.arange(n), (0, -n % stride), mode="reflect")))
+    with torch.inference_mode():
+        each = [turn.inverse().apply(net(turn.apply(x))).softmax(1) for turn in symmetric]
+    expected = torch.stack(each).mean(0)[(..., *(slice(0, n) for n in shape))]
+    expected = expected[0] if dims == 3 else expected.movedim(0, -1)
+    assert prediction.probabilities is not None
+    assert np.abs(prediction.probabilities / 255 - expected.numpy()).max() <= 0.6 / 255
+
+
 def test_the_members_share_the_memory() -> None:
     """A limit is for all members together."""
-    predictor = Predictor([network(0), network(1)], PREPARATION, DECISION, LABELS, max_memory="1GiB")
-    assert predictor.max_memory == 2**29
+    two = Predictor([network(0), network(1)], PREPARATION, DECISION, LABELS, max_memory="1GiB")
+    assert two.max_memory == 2**29
+
+
+def test_without_a_limit_members_share_what_is_left(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they do not fit side by side; not where there is room for all, nor where their shares are too small."""
+    streamed, seen, left = predictor.stream_logits, [], [1 << 40]
+
+    def listening(*args: Any, **options: Any) -> Any:
+        seen.append(options["max_memory"])
+        return streamed(*args, **options)
+
+    monkeypatch.setattr(predictor, "stream_logits", listening)
+    for module in (predictor, planner, ways.whole):
+        monkeypatch.setattr(module, "available", lambda _: left[0])
+    two = Predictor([network(s, norm="instance") for s in (0, 1)], PREPARATION, DECISION, LABELS)
+    room = two.needs(volume.grid, 1)
+    assert room is not None
+    for left[0], each in ((room, None), (room - 2, room // 2 - 1), (1000, None)):
+        seen.clear()
+        assert two([volume]).grid == volume.grid
+        assert seen == [each, each]
+
+
+def test_a_member_that_finds_less_memory_goes_in_thinner_slabs(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on as they were; the mask is the same."""
+    two = Predictor([network(s, norm="instance", channels=(4, 6)) for s in (0, 1)], PREPARATION, DECISION, LABELS)
+    expected, passes = two([volume]).labels, itertools.count()
+    at_once, by_rows = ways.whole.whole_pass, ways.rowwise
+
+    def full(*args: Any) -> Any:
+        if next(passes):
+            raise MemoryError
+        return at_once(*args)
+
+    monkeypatch.setattr(ways.whole, "whole_pass", full)
+    monkeypatch.setattr(ways, "rowwise", lambda *args, **options: by_rows(*args, **options | {"rows": 4}))
+    assert agreement(two([volume]).labels, expected) > 0.9995
+    assert next(passes) == 2
 
 
 def test_postprocessing_happens_on_the_images_grid(volume: Volume) -> None:
@@ -115,8 +197,11 @@ def test_postprocessing_happens_on_the_images_grid(volume: Volume) -> None:
     from scipy import ndimage
 
     steps = {"a": Postprocessing(largest_component=True)}
+    plain = Predictor([network(0)], PREPARATION, DECISION, LABELS)([volume]).labels
     labels = Predictor([network(0)], PREPARATION, DECISION, LABELS, steps=steps)([volume]).labels
-    assert ndimage.label(labels == 1, np.ones((3, 3, 3)))[1] <= 1
+    before, after = (ndimage.label(mask == 1, np.ones((3, 3, 3)))[1] for mask in (plain, labels))
+    assert before > 1
+    assert after == 1
 
 
 def test_a_flat_network_takes_a_volume_slice_by_slice(volume: Volume) -> None:

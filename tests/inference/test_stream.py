@@ -15,7 +15,7 @@ from volseg.errors import NonFiniteError, UsageError
 from volseg.inference import stream
 from volseg.inference.stream import Decision, decide
 from volseg.inference.tiling import Box, plan
-from volseg.transforms.regrid import axis_weights, regrid_axis
+from volseg.transforms.regrid import axis_weights, regrid, regrid_axis
 
 shapes = st.tuples(*[st.integers(1, 14)] * 3)
 
@@ -72,6 +72,18 @@ def test_tiles_give_the_labels_of_the_whole(shape: tuple[int, ...], onto: tuple[
     for target in (shape, onto):
         decided = decide(tiles_of(logits, tile), shape, Decision((0, 1, 2, 3)), onto=target)
         np.testing.assert_array_equal(decided.labels, at_once(logits, target).argmax(0).numpy())
+
+
+@pytest.mark.parametrize("interpolated", ["logits", "probabilities"])
+def test_points_may_move_with_their_number_kept(interpolated: str) -> None:
+    """An equal shape is no equal grid: with steps back the labels are those of the interpolated whole."""
+    shape, back = (12, 11, 10), (0.96, 1.0, 1.04)
+    logits = logits_of(shape)
+    whole = logits.softmax(0) if interpolated == "probabilities" else logits
+    decision = Decision((0, 1, 2, 3), interpolated=interpolated)  # type: ignore[arg-type]
+    decided = decide(rows_of(logits, 1, 3), shape, decision, back=back)
+    np.testing.assert_array_equal(decided.labels, regrid(whole, shape, "linear", back).argmax(0).numpy())
+    assert (decided.labels != logits.argmax(0).numpy()).any()
 
 
 def test_enlarging_is_what_interpolating_the_logits_gives() -> None:

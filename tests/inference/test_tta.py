@@ -11,7 +11,7 @@ from volseg.errors import UsageError
 from volseg.inference.stream import Decision
 from volseg.inference.tiling import Box
 from volseg.inference.tta import Turn, averaged, turned, turns
-from volseg.networks import UNet
+from volseg.networks import FCN, UNet
 
 ALL = turns(3, flips=(0, 1, 2), planes=[(0, 1), (1, 2)])
 
@@ -63,6 +63,8 @@ def test_a_foreign_network_is_wrapped() -> None:
     x = torch.randn(1, 1, 6, 9)
     torch.testing.assert_close(turned(conv, turn)(x), turn.inverse().apply(conv(turn.apply(x))))
     assert turned(conv, Turn.none(2)) is conv
+    network = FCN(2, 1, 3, channels=(2, 2, 2, 2, 2), classifier_channels=2)
+    assert turned(network, Turn((0, 1), (False, True))).shape is network.shape  # it sees as far when it is mirrored
 
 
 def test_unequal_axes_cannot_be_exchanged() -> None:
@@ -73,6 +75,30 @@ def test_unequal_axes_cannot_be_exchanged() -> None:
         turned(network, Turn((2, 1, 0), (False, False, False)))
 
 
+@given(st.data(), st.integers(0, 2), st.integers(2, 3))
+def test_slabs_of_any_thickness_are_averaged(data: st.DataObject, axis: int, members: int) -> None:
+    """Predictions that go over a volume in slabs of their own, or one pass, are averaged as the whole ones would be."""
+    shape = (7, 6, 5)
+    logits = torch.randn(members, 3, *shape)
+    streams = []
+    for one in logits:
+        joints = [*sorted(data.draw(st.sets(st.integers(1, shape[axis] - 1)))), shape[axis]]
+        boxes = [
+            Box(
+                tuple(a if i == axis else 0 for i in range(3)),
+                tuple(b if i == axis else n for i, n in enumerate(shape)),
+            )
+            for a, b in zip([0, *joints], joints, strict=False)
+        ]
+        streams.append([(box, one[(slice(None), *box.slices)]) for box in boxes])
+    mean, count = torch.zeros(3, *shape), torch.zeros(shape)
+    for box, part in averaged(streams, Decision((0, 1, 2))):
+        mean[(slice(None), *box.slices)] = part
+        count[box.slices] += 1
+    assert (count == 1).all()
+    torch.testing.assert_close(mean, logits.softmax(1).mean(0))
+
+
 def test_predictions_are_averaged_as_probabilities() -> None:
     """The mean of softmaxes, piece by piece; different pieces are refused."""
     first, second = torch.randn(3, 4), torch.randn(3, 4)
@@ -80,5 +106,11 @@ def test_predictions_are_averaged_as_probabilities() -> None:
     ((where, mean),) = averaged([[(box, first)], [(box, second)]], Decision((0, 1, 2)))
     assert where == box
     torch.testing.assert_close(mean, (first.softmax(0) + second.softmax(0)) / 2)
-    with pytest.raises(UsageError, match="different pieces"):
-        list(averaged([[(box, first)], [(other, second)]], Decision((0, 1, 2))))
+    tile, across = Box((0, 0), (2, 2)), Box((0, 0), (1, 4))
+    for one, two in [
+        ([(box, first)], [(other, second)]),
+        ([(box, first)], [(box, second), (Box((4,), (8,)), second)]),
+        ([(tile, torch.zeros(3, 2, 2))], [(across, torch.zeros(3, 1, 4))]),
+    ]:
+        with pytest.raises(UsageError, match="different pieces"):
+            list(averaged([one, two], Decision((0, 1, 2))))

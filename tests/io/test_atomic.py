@@ -18,7 +18,7 @@ import pytest
 from volseg.errors import WriteError
 from volseg.geometry import Grid
 from volseg.io import write_labels, write_volume
-from volseg.io.atomic import PREFIX, STALE_SECONDS, atomic_path, atomic_write, sweep, write_json, write_text
+from volseg.io.atomic import PREFIX, STALE_SECONDS, atomic_write, sweep, write_json, write_text
 
 GRID = Grid.from_spacing((32, 32, 32), (1, 1, 1))
 NOISE = np.random.default_rng(0).integers(0, 2**16, GRID.shape).astype(np.uint16)
@@ -151,15 +151,6 @@ def test_names_that_cannot_be_are_found_before_the_work(tmp_path: Path) -> None:
     longest = tmp_path / ("x" * 248 + ".nii.gz")
     write_labels(longest, np.zeros(GRID.shape, np.uint8), GRID)
     assert longest.exists()
-
-
-def test_libraries_that_want_a_path_get_one_with_the_ending(tmp_path: Path) -> None:
-    """The temporary of atomic_path ends as the file does, and becomes it."""
-    with atomic_path(tmp_path / "seg.dcm") as temporary:
-        assert temporary.name.endswith(".dcm")
-        temporary.write_bytes(b"DICM")
-    assert (tmp_path / "seg.dcm").read_bytes() == b"DICM"
-    assert names(tmp_path) == ["seg.dcm"]
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

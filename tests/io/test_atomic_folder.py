@@ -31,6 +31,26 @@ def test_a_failure_leaves_the_older_one(tmp_path: Path, kind: type[BaseException
     assert [entry.name for entry in tmp_path.rglob("*")] == ["r", "old"]
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, PermissionError])
+def test_a_failure_between_the_two_renames_brings_the_older_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    """The older folder has made room already and gets its name back."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/old").write_text("old")
+    rename = Path.replace
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise kind
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises((KeyboardInterrupt, WriteError)), atomic_folder(tmp_path / "r"):
+        pass
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["r", "old"]
+
+
 def test_a_place_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     """A file in the way is told before any work."""
     (tmp_path / "file").write_text("")

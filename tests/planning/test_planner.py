@@ -14,6 +14,7 @@ from volseg.data.fingerprint import Fingerprint
 from volseg.data.fingerprint_case import CaseFingerprint
 from volseg.data.fingerprint_structure import Objects
 from volseg.errors import CohortError, MemoryLimitError, UsageError
+from volseg.planning.learning import object_diameter
 from volseg.planning.memory import step_memory
 from volseg.planning.planner import Means, Plan, plan
 from volseg.recipe import load_recipe
@@ -131,6 +132,16 @@ def test_small_images_are_taken_about_whole(case: Case, cohort_of: CohortOf, mea
     """A patch of a crop of a few centimetres is the size nearest to it that can be halved from level to level."""
     cases = [case(n, (35, 51, 36), structures=[{"value": 1, "size": 0.6}]) for n in "ab"]
     assert plan(cohort_of(cases), Means(4 * GiB), measure).recipe.training.patch == (32, 48, 32)
+
+
+@pytest.mark.parametrize(("shape", "voxels"), [((200, 200), 314.16), ((200, 200, 200), 4188.8)])
+def test_objects_are_as_wide_as_a_disc_or_a_ball(
+    case: Case, cohort_of: CohortOf, shape: tuple[int, ...], voxels: float
+) -> None:
+    """Parts of so many voxels are twenty across, in two dimensions as in three."""
+    parts = {"value": 1, "components": 10, "size": (10 * voxels) ** (1 / len(shape)) / 200}
+    found = cohort_of([case(name, shape, (1.0,) * len(shape), [parts]) for name in "ab"])
+    assert object_diameter(found) == pytest.approx(20, abs=0.01)
 
 
 def test_a_shorter_budget_gives_a_smaller_network(case: Case, cohort_of: CohortOf, measure: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from volseg.errors import CohortError, UsageError, VolumeError
 from volseg.geometry import Grid
-from volseg.io import write_volume
+from volseg.io import read_volume, write_volume
 from volseg.report.told import read_summary
 
 Make = Callable[..., Path]
@@ -94,6 +94,22 @@ def test_pages_are_small_and_name_no_folder_above(report: Path, cohort: Path) ->
     for page in _pages(report):
         assert page.stat().st_size < 2_000_000
         assert str(cohort) not in page.read_text(encoding="utf-8")
+
+
+def test_a_damaged_series_is_named_without_the_folders_above(
+    make: Make, tmp_path: Path, dicom_series: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DICOM is read in a process of its own; what that one says of a slice is told from the given folder on."""
+    slices = dicom_series("Erika/i/ct")
+    image = read_volume(slices[0].parent)
+    (tmp_path / "Erika/p").mkdir()
+    write_volume(tmp_path / "Erika/p/ct.nii.gz", (image.array > 2000).astype(np.uint8), image.grid)
+    slices[2].write_bytes(slices[2].read_bytes()[:-100])
+    monkeypatch.chdir(tmp_path / "Erika")
+    for page in _pages(make(tmp_path / "r", Path("i"), Path("p"))):
+        text = page.read_text(encoding="utf-8")
+        assert "ct/002.dcm: " in text
+        assert "Erika" not in text
 
 
 def test_the_same_cohort_gives_the_same_bytes(report: Path, cohort: Path, make: Make, tmp_path: Path) -> None:

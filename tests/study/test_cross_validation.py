@@ -28,7 +28,7 @@ from volseg.geometry import Grid
 from volseg.inference.tta import turns as all_turns
 from volseg.io import read_labels
 from volseg.prediction.trust import StructureTrust, Trust
-from volseg.recipe import Recipe, dump_recipe
+from volseg.recipe import Recipe, dump_recipe, load_recipe
 from volseg.study.calibration import calibrate
 from volseg.study.cross_validation import CrossValidation, cross_validate
 
@@ -156,6 +156,28 @@ def test_a_signal_leaves_it_to_be_gone_on_with(recipe: Recipe, cells: Path, tmp_
     assert found.interrupted == "stopped by SIGTERM"
     assert not (tmp_path / "run" / "fold1").exists()
     assert not (tmp_path / "run" / "bundle").exists()
+    told = recipe.changed({"bundle.description": "Segments cells, told better."})
+    cross_validate(told, cells, tmp_path / "run", resume=True, device="cpu", stop=Now())
+    assert load_recipe(tmp_path / "run" / "recipe.yaml") == told
+
+
+@pytest.mark.slow
+def test_two_processes_cross_validate_together(recipe: Recipe, cells: Path, tmp_path: Path) -> None:
+    """Begun by the first for both, and ended by it."""
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    words = ["-m", "volseg.cli", "train", "-r", tmp_path / "recipe.yaml", "-d", cells, "-o", tmp_path / "run"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *words]
+    done = subprocess.run(
+        [*map(str, run), "--fold", "all", "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert check_bundle(tmp_path / "run" / "bundle") == []
+    assert json.loads((tmp_path / "run" / "cross_validation.json").read_text())["trust"]["all"]["n"] == 8
 
 
 @pytest.mark.slow
@@ -180,6 +202,16 @@ def test_each_fold_has_the_time_limit_for_itself(
     after = [int(line.split("epoch ")[1].split(";")[0]) for line in told if "time limit" in line]
     assert after[0] > before[0]
     assert after[1] > before[1]
+
+
+@pytest.mark.slow
+def test_spacings_that_the_recipe_allows_are_allowed_to_the_end(micrographs: Path) -> None:
+    """Voxels of half a micrometre are trained on, and the masks and truths that tell what came of it are read too."""
+    asked = load_recipe(micrographs / "recipe.yaml")
+    found = cross_validate(asked, micrographs / "data", micrographs / "run", device="cpu", stop=Stop())
+    assert found.evaluation is not None
+    assert len(found.evaluation.scored) == 4
+    assert found.bundle is not None
 
 
 def test_one_division_cannot_be_crossed(recipe: Recipe, cells: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from volseg.study.history import History
 from volseg.study.sweep import _Sweep, sweep
 from volseg.study.sweep_file import Halving, SweepFile
 from volseg.study.sweep_table import best_first, make_row
-from volseg.study.trial import Pause, pause_epoch
+from volseg.study.trial import Pause, forget_outcome, pause_epoch
 from volseg.study.workers import each_in_process, places
 
 
@@ -97,6 +97,44 @@ def test_seeds_go_together(tiny: Recipe, tmp_path: Path, write_log: Callable[...
         for run, value in zip(work.folders(arm), values, strict=True):
             write_log(run, {} if value is None else {2: value})
     assert work._hopeful(arms, 0.5, 0.5) == [arms[1]]
+
+
+def test_what_failed_does_not_go_on(tiny: Recipe, tmp_path: Path, write_log: Callable[..., Path]) -> None:
+    """However well it did before, and whether it could tell or was killed."""
+    file = rates(0.1, 0.2, 0.3)
+    arms = arms_of(file, tiny.changed({"training.epochs": 4}))
+    work = _Sweep(file, arms, tmp_path, tmp_path, ("cpu",), Stop(), lambda _line: None)
+    first, second, third = (work.folders(arm)[0] for arm in arms)
+    write_log(first, {1: 0.9})
+    forget_outcome(first)
+    write_log(second, {1: 0.4, 2: 0.5})
+    write_log(third, {1: 0.8})
+    (third / "trial.json").write_text('{"state": "failed", "error": "the loss is not finite"}')
+    assert work._hopeful(arms, 0.5, 0.5) == [arms[1]]
+    states = [make_row(arm, work.folders(arm), Cost(1, 2), {}, epoch=None).state for arm in arms]
+    assert states == ["failed", "done", "failed"]
+
+
+def test_a_killed_training_is_no_result(tmp_path: Path, tiny: Recipe, write_log: Callable[..., Path]) -> None:
+    """Unless its log tells that it had come to its end."""
+    arm = Arm("x", None, {}, tiny)
+    for finished, state in ((False, "failed"), (True, "done")):
+        run = write_log(tmp_path / str(finished), {1: 0.5}, finished=finished)
+        forget_outcome(run)
+        row = make_row(arm, [run], Cost(1, 2), {}, epoch=None)
+        assert row.state == state
+        assert ("ended from outside" in (row.error or "")) is not finished
+
+
+def test_seeds_are_varied_in_one_place(tiny: Recipe) -> None:
+    """Named for all recipes, or as one of the keys; without either a recipe keeps its own."""
+    own = tiny.changed({"training.seed": 7})
+    assert [arm.seeds for arm in arms_of(rates(0.1), own)] == [(7,)]
+    assert [arm.seeds for arm in arms_of(rates(0.1, seeds=(1, 2)), own)] == [(1, 2)]
+    varied = SweepFile.model_validate({"grid": {"training.seed": (3, 4)}})
+    assert [arm.seeded(seed).training.seed for arm in arms_of(varied, own) for seed in arm.seeds] == [3, 4]
+    with pytest.raises(RecipeError, match=r"training\.seed varies, and seeds are named too"):
+        arms_of(varied.model_copy(update={"seeds": (0,)}), own)
 
 
 def test_a_row_tells_dice_iou_and_seeds(tiny: Recipe, tmp_path: Path, write_log: Callable[..., Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from safetensors.torch import save_file
 
 from volseg.data.cohort import find_cases
 from volseg.engine import compose
-from volseg.recipe import Recipe
+from volseg.io import Volume
+from volseg.recipe import Recipe, load_recipe
 from volseg.study.weight_average import average, average_of_files, compare_average
 
 
@@ -55,3 +57,25 @@ def test_a_worse_average_is_found_out_soon(tiny: Recipe, cells: Path, tmp_path: 
     assert not found.as_good
     assert found.difference.n == 3
     assert found.difference.mean < -0.1
+
+
+def test_voxels_without_a_truth_do_not_count(micrographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where objects are told apart and a value says that nobody knows, networks that differ there alone are alike."""
+
+    class Bundle:
+        def __init__(self, recipe: Recipe, weights: list[Path]) -> None:
+            self.cut = len(weights) == 1
+
+        def predictor(self, **_: object) -> Bundle:
+            return self
+
+        def __call__(self, volumes: list[Volume]) -> SimpleNamespace:
+            made = volumes[0].array > 100
+            made[:, 24:] &= not self.cut  # where the third object lies
+            return SimpleNamespace(labels=made)
+
+    monkeypatch.setattr("volseg.study.weight_average.member_bundle", Bundle)
+    cases, recipe = find_cases(micrographs / "data").labelled, load_recipe(micrographs / "recipe.yaml")
+    weights = Path("average"), [Path("one"), Path("other")]
+    assert compare_average(*weights, recipe, cases).difference.mean < -0.1
+    assert compare_average(*weights, recipe.changed({"labels.ignore": 3}), cases).difference.mean == 0

@@ -85,7 +85,7 @@ def test_image_and_label_on_different_grids_are_refused() -> None:
     """A label map that lies elsewhere is named, not resampled in silence; so is a channel."""
     image, label = volume(), volume(spacing=(1.0, 1.5, 2.5))
     preparation = Preparation()
-    with pytest.raises(GridMismatch, match=r"image and label lie 3\.5 mm apart"):
+    with pytest.raises(GridMismatch, match=r"image and label lie 3\.75 mm apart"):
         preparation.labels(label, preparation.image([image]))
     with pytest.raises(GridMismatch, match="two channels of a case"):
         preparation.image([image, label])

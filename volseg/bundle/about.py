@@ -17,7 +17,6 @@ from volseg.recipe.model import Recipe
 from volseg.recipe.yaml_text import LARGEST, read_yaml
 
 _CARDS = ("docs/README.md", "README.md")
-_LICENCES = ("LICENSE", "docs/data_license.txt")
 _RESULTS = ("eval_metrics", "metrics", "results", "model-index")
 _LONGEST = 600
 _MOST = 64

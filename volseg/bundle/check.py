@@ -19,13 +19,13 @@ from monai.bundle import ConfigWorkflow, verify_net_in_out
 from torch import Tensor
 
 from volseg.bundle.ensemble import TRUST, member_names
-from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, render
+from volseg.bundle.rendering.build import RESULTS, render
 from volseg.bundle.rendering.metadata import metadata_problems
 from volseg.bundle.state_dict import parse_state_dict
 from volseg.bundle.storage.compared import differing
 from volseg.bundle.storage.files import BundleFiles, open_bundle, read_whole, told
 from volseg.bundle.storage.json_text import read_json
-from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, check_files
+from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, SAFETENSORS, STATE, check_files
 from volseg.bundle.verifying.golden_files import GoldenFiles
 from volseg.bundle.verifying.held import hold_weights
 from volseg.bundle.weights import LARGEST, parse_safetensors, precision_of

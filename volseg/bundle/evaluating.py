@@ -45,6 +45,7 @@ class Measure:
             labels=self.labels,
             instances=self.instances,
             tolerance=self.tolerance,
+            spacing_range=self.dataset.spacing_range,
         )
         fold = {} if self.dataset.fold is None else {"fold": self.dataset.fold}
         write_json(folder / "metrics.json", evaluation_json(told) | fold)

@@ -15,6 +15,7 @@ from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.rendering.configs import rendered_configs
 from volseg.bundle.rendering.parts import turns_part, windows_part
 from volseg.bundle.storage.files import open_bundle, read_whole
+from volseg.bundle.storage.manifest import RECIPE, SAFETENSORS
 from volseg.bundle.verifying.held import edited, held_files, hold_weights
 from volseg.bundle.weights import LARGEST as LARGEST_WEIGHTS
 from volseg.bundle.weights import load_into, parse_safetensors
@@ -32,8 +33,6 @@ from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe
 from volseg.recipe.layers import Layer
 from volseg.recipe.yaml_text import LARGEST, read_yaml
-
-_RECIPE, _WEIGHTS = "configs/recipe.yaml", "models/model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,25 +216,27 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     with open_bundle(path) as stranger:
         files = held_files(stranger)
         name, where = files.name, files.where
-        if _RECIPE not in files.sizes:
+        if RECIPE not in files.sizes:
             raise BundleError(
-                f"has no {_RECIPE}: no bundle of volseg",
+                f"has no {RECIPE}: no bundle of volseg",
                 where=where,
                 mend="volseg bundle import translates a bundle of MONAI",
             )
-        if _WEIGHTS not in files.sizes:
-            raise BundleError(f"has no {_WEIGHTS}", where=where, mend="train the bundle, or name one that is trained")
-        at = f"{where}: {_RECIPE}"
-        data = read_yaml(read_whole(files, _RECIPE, LARGEST), at)
+        if SAFETENSORS not in files.sizes:
+            raise BundleError(
+                f"has no {SAFETENSORS}", where=where, mend="train the bundle, or name one that is trained"
+            )
+        at = f"{where}: {RECIPE}"
+        data = read_yaml(read_whole(files, RECIPE, LARGEST), at)
         recipe = Recipe.from_layers([Layer(at, data)])
         members_there = member_names(files.sizes)
-        if sum(files.sizes[path] for path in (_WEIGHTS, *members_there)) > LARGEST_WEIGHTS:
+        if sum(files.sizes[path] for path in (SAFETENSORS, *members_there)) > LARGEST_WEIGHTS:
             raise BundleError(f"more than {LARGEST_WEIGHTS >> 20} MiB of weights", where=where)
-        raw = read_whole(files, _WEIGHTS, LARGEST_WEIGHTS)
+        raw = read_whole(files, SAFETENSORS, LARGEST_WEIGHTS)
         further = {member: read_whole(files, member, LARGEST_WEIGHTS) for member in members_there}
         score = read_whole(files, TRUST) if TRUST in files.sizes else None
         notes = edited(files, rendered_configs(recipe, len(further)))
-    weights = parse_safetensors(raw, f"{where}: {_WEIGHTS}")
+    weights = parse_safetensors(raw, f"{where}: {SAFETENSORS}")
     members = tuple(parse_safetensors(data, f"{where}: {member}") for member, data in further.items())
     for held in (weights, *members):
         hold_weights(recipe, held, where)  # whether they fit is known before the first case

@@ -29,14 +29,13 @@ from volseg.inference.tiling import Box
 from volseg.inference.tta import Turn, averaged
 from volseg.io import PLAUSIBLE_SPACING, Volume, read_volume, write_labels
 from volseg.io.atomic import write_json
-from volseg.io.formats import ending
+from volseg.io.formats import PICTURES, ending
 from volseg.labels import Labels
 from volseg.recipe.training import possible
 from volseg.transforms.preparation import Preparation
 from volseg.transforms.regrid import Order
 
 _log = logging.getLogger(__name__)
-_PICTURES = (".png", ".tif", ".tiff")
 
 
 class Images(Dataset[dict[str, Any]]):
@@ -242,6 +241,11 @@ class PredictCase:
         if self._predictor is None or self._of != (network, inferer):
             networks = [one.eval() for one in (network, *self.members)]
             exact = isinstance(inferer, OverlapTileInferer)
+            if exact and inferer.slice_axis != -1:
+                raise UsageError(
+                    f"slice_axis is {inferer.slice_axis}, and networks of slices learn from those along the last axis",
+                    mend="leave inferer#slice_axis out",
+                )
             self._predictor = Predictor(
                 networks,
                 self.preparation,
@@ -355,7 +359,7 @@ def mask_name(case: Case) -> Path:
     'p1/cells.png'
     """
     kind = ending(case.image) or ""
-    return Path(output_name(case, kind if kind in _PICTURES else ".nii.gz"))
+    return Path(output_name(case, kind if kind in PICTURES else ".nii.gz"))
 
 
 def _device(network: nn.Module) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from volseg.bundle.storage.manifest import STATE
 from volseg.bundle.weights import parse_safetensors, small
 from volseg.errors import BundleError
 
@@ -63,4 +64,4 @@ def as_state_dict(weights: Mapping[str, Tensor]) -> bytes:
     buffer = io.BytesIO()
     # in one order, wherever the weights came from
     torch.save({name: weights[name].clone() for name in sorted(weights)}, buffer)
-    return small(buffer.getvalue(), "models/model.pt")
+    return small(buffer.getvalue(), STATE)

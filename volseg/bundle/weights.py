@@ -14,6 +14,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from volseg.bundle.storage.limits import GIB
+from volseg.bundle.storage.manifest import SAFETENSORS
 from volseg.errors import BundleError, printable
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork
@@ -113,7 +114,7 @@ def halved(weights: Mapping[str, Tensor], where: object = None) -> dict[str, Ten
 
 def as_safetensors(weights: Mapping[str, Tensor]) -> bytes:
     """The bytes of a safetensors file; the same weights give the same bytes."""
-    return small(save_safetensors(dict(weights)), "models/model.safetensors")
+    return small(save_safetensors(dict(weights)), SAFETENSORS)
 
 
 def small(data: bytes, name: str) -> bytes:

@@ -34,7 +34,9 @@ def cardiac(
         Path | None,
         typer.Option("--info", help="Where patients' Info.cfg lie, if not beside the masks or the truths."),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option("-r", "--recipe", help="Take the labels from this recipe.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("-r", "--recipe", help="Take labels and allowed spacings from this recipe.")
+    ] = None,
     lv: Annotated[
         str, typer.Option("--lv", help="The left ventricle's label: a value, or a name in the recipe.")
     ] = "3",
@@ -54,18 +56,21 @@ def cardiac(
     """
     from volseg.evaluation.cardiac import cardiac_csv, cardiac_json, measure_found
     from volseg.evaluation.hearts import Roles, find_hearts
+    from volseg.io import PLAUSIBLE_SPACING
     from volseg.io.atomic import write_bytes, write_text
     from volseg.recipe import load_recipe
 
     require_places(output, plot)
     if plot and not truths:
         raise UsageError("--plot compares with the truth", mend="give --truths")
-    roles = Roles.of(lv, rv, myo, load_recipe(recipe).labels if recipe else None)
+    declared = load_recipe(recipe) if recipe else None
+    allowed = declared.image.spacing_range if declared else PLAUSIBLE_SPACING
+    roles = Roles.of(lv, rv, myo, declared.labels if declared else None)
     found = find_hearts(predictions, truths, info)
     for note in found.notes:
         console.say(note)
     with console.progress("measuring", found.masks) as step:
-        study = measure_found(found, roles=roles, processes=processes, step=step)
+        study = measure_found(found, roles=roles, spacing_range=allowed, processes=processes, step=step)
     write_text(output, cardiac_csv(study))
     if plot and study.compared:
         from volseg.evaluation.bland_altman import bland_altman_svg

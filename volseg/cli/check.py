@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def check(
     data: Annotated[Path, typer.Argument(help="A data folder, a file or a CSV.", show_default=False)],
     recipe: Annotated[
-        Path | None, typer.Option("-r", "--recipe", help="Hold label values against this recipe's.")
+        Path | None, typer.Option("-r", "--recipe", help="Hold label values and spacings against this recipe's.")
     ] = None,
     frame: options.Frame = None,
     each_frame: options.EachFrame = False,
@@ -40,16 +40,25 @@ def check(
     from volseg.data import aliases, codings
     from volseg.data.cohort import find_cases
     from volseg.data.judgement import judge_all
+    from volseg.io import PLAUSIBLE_SPACING
     from volseg.recipe import load_recipe
 
-    declared = load_recipe(recipe).labels if recipe else None
+    declared = load_recipe(recipe) if recipe else None
     cohort = find_cases(data, frames=options.frames(frame, each_frame))
     reading = options.reading(series, geometry, assume_ras, fill_nan)
     for note in cohort.notes:
         console.say(note)
     found = []
     with console.progress("checking", len(cohort.cases)) as step:
-        for judgement in judge_all(cohort.cases, declared, reading=reading, processes=processes):
+        judgements = judge_all(
+            cohort.cases,
+            declared.labels if declared else None,
+            reading=reading,
+            instances=declared.labelling.instances if declared else False,
+            spacing_range=declared.image.spacing_range if declared else PLAUSIBLE_SPACING,
+            processes=processes,
+        )
+        for judgement in judgements:
             found.append(judgement)
             step(judgement.case)
     bad = sum(not judgement.good for judgement in found)

@@ -47,7 +47,11 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option("--csv", help="Also a CSV: a row for each case and structure.")] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("-r", "--recipe", help="Take the labels from this recipe; without, each value in the truths."),
+        typer.Option(
+            "-r",
+            "--recipe",
+            help="Take labels and allowed spacings from this recipe; else each value in the truths is a label.",
+        ),
     ] = None,
     compare: Annotated[
         Path | None, typer.Option("--compare", help="A second prediction of the same cases, compared pair by pair.")
@@ -81,6 +85,7 @@ def evaluate(
         volseg evaluate -p masks/ -g data/ -o metrics.json --compare others/
     """
     from volseg.evaluation import evaluate_pairs, evaluation_csv, evaluation_json, pair_masks
+    from volseg.io import PLAUSIBLE_SPACING
     from volseg.io.atomic import write_json, write_text
     from volseg.metrics import EmptyPolicy
     from volseg.recipe import load_recipe
@@ -101,6 +106,7 @@ def evaluate(
             policy=EmptyPolicy(both_empty.value, missed.value),
             resample=resample,
             partial=partial,
+            spacing_range=declared.image.spacing_range if declared else PLAUSIBLE_SPACING,
             processes=processes,
             step=step,
         )

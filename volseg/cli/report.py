@@ -32,7 +32,9 @@ def report(
     metrics: Annotated[
         Path | None, typer.Option("-m", "--metrics", help="What volseg evaluate measured; else it is measured here.")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option("-r", "--recipe", help="Take the labels from this recipe.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("-r", "--recipe", help="Take labels and allowed spacings from this recipe.")
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave truths without a mask out; else each is a failed case.")
     ] = False,
@@ -55,18 +57,32 @@ def report(
         volseg report -i data/ -p masks/ -o report/
         volseg report -i data/ -p masks/ -g data/ -o report/
     """
+    from volseg.io import PLAUSIBLE_SPACING
     from volseg.recipe import load_recipe
     from volseg.report import Drawing, Sources, gather, require_place, write_report
 
     require_place(output)
-    labels = load_recipe(recipe).labels if recipe else None
+    declared = load_recipe(recipe) if recipe else None
+    allowed = declared.image.spacing_range if declared else PLAUSIBLE_SPACING
     reading = options.reading(series, geometry, assume_ras, fill_nan)
     if truths and not metrics:
         console.say("measuring the masks")
-    gathered = gather(Sources(images, predictions, truths, metrics, labels, frame, partial), processes=processes)
+    sources = Sources(
+        images,
+        predictions,
+        truths,
+        metrics,
+        declared.labels if declared else None,
+        frame,
+        partial,
+        instances=declared.labelling.instances if declared else False,
+        spacing_range=allowed,
+    )
+    gathered = gather(sources, processes=processes)
     for note in gathered.notes:
         console.say(note)
-    drawing = Drawing(gathered.labels, reading, tuple(p for p in (images, predictions, truths) if p is not None))
+    roots = tuple(p for p in (images, predictions, truths) if p is not None)
+    drawing = Drawing(gathered.labels, reading, roots, allowed)
     with console.progress("drawing", len(gathered.cases)) as step:
         done = write_report(gathered, output, drawing, title=title, date=date, processes=processes, step=step)
     for line in done.failed:

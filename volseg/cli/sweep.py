@@ -51,7 +51,7 @@ def sweep(
 
     chosen = load_sweep(file)
     arms = make_arms(chosen, base_recipe(chosen, file, recipe, overlay or [], sets or []), file)
-    console.say(f"{counted(len(arms), 'recipe')}, {counted(len(chosen.seeds), 'training')} of each")
+    console.say(f"{counted(len(arms), 'recipe')}, {counted(len(arms[0].seeds), 'training')} of each")
     if dry_run:
         _tell_costs(arms, as_json)
         return

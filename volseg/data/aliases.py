@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from volseg.data.content import Content
 from volseg.data.folds import Split
 from volseg.errors import CohortError
 from volseg.io.dicom.files import is_dicom, plain_files
-from volseg.io.dicom.headers import read_header
+from volseg.io.dicom.patients import patients_of
 
 MEND = "put them into one patient's folder, or list the cases in a CSV with a column patient"
 
@@ -39,6 +38,8 @@ def find_aliases(cases: Iterable[Case], contents: Mapping[str, Mapping[str, Cont
     """
     images: dict[str, Case] = {}
     numbers: dict[str, Case] = {}
+    cases = list(cases)
+    number_of = _patient_numbers(cases)
     for case in cases:
         for channel, path in enumerate(case.images):
             content = Content.of(path) if contents is None else contents[case.name][f"image {channel}"]
@@ -47,7 +48,7 @@ def find_aliases(cases: Iterable[Case], contents: Mapping[str, Mapping[str, Cont
             if first.patient != case.patient:
                 yield Alias(first, case, "hold the same image")
                 continue
-            number = _patient_number(path)
+            number = number_of.get(path)
             first = case if number is None else numbers.setdefault(number, case)
             if first.patient != case.patient:
                 yield Alias(first, case, "are of one patient, says DICOM's PatientID,")
@@ -68,12 +69,11 @@ def refuse_aliases(
             raise CohortError(f"{alias}{torn}", mend=MEND)
 
 
-def _patient_number(path: Path) -> str | None:
-    """The hash of who a DICOM file or the first of a folder is of; nothing where none is told."""
-    if not is_dicom(path):
-        return None
-    file = next((inside for inside in plain_files(path) if is_dicom(inside)), path) if path.is_dir() else path
-    header = read_header(file, ["PatientID", "IssuerOfPatientID"])
-    told = str(getattr(header, "PatientID", "") or "").strip()
-    issuer = str(getattr(header, "IssuerOfPatientID", "") or "").strip()
-    return hashlib.sha256(f"{issuer}\0{told}".encode()).hexdigest() if told else None
+def _patient_numbers(cases: Iterable[Case]) -> dict[Path, str | None]:
+    """The hash of who each DICOM file or the first of each folder is of; nothing where none is told."""
+    files = {path: _first(path) for case in cases for path in case.images if is_dicom(path)}
+    return dict(zip(files, patients_of(list(files.values())), strict=True))
+
+
+def _first(path: Path) -> Path:
+    return next(inside for inside in plain_files(path) if is_dicom(inside)) if path.is_dir() else path

@@ -127,18 +127,6 @@ class Fingerprint:
             "cases": [case.to_dict() for case in self.cases],
         }
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Fingerprint:
-        """What :meth:`to_dict` gave."""
-        told = stored["declared"]
-        regions = {name: tuple(values) for name, values in told["regions"].items()}
-        return cls(
-            stored["layout"],
-            tuple(CaseFingerprint.from_dict(case) for case in stored["cases"]),
-            Guess(**stored["modality"]),
-            Declared(**{**told, "regions": regions, "channels": tuple(told["channels"])}),
-        )
-
 
 def fingerprint(
     cohort: Cohort,

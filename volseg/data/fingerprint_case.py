@@ -84,20 +84,6 @@ class CaseFingerprint:
             "structures": [structure.to_dict() for structure in self.structures],
         }
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> CaseFingerprint:
-        """What :meth:`to_dict` gave."""
-        lists = {name: tuple(stored[name]) for name in ("shape", "spacing", "notes")}
-        return cls(
-            **{
-                **stored,
-                **lists,
-                "channels": tuple(ChannelFingerprint.from_dict(c) for c in stored["channels"]),
-                "structures": tuple(StructureFingerprint.from_dict(s) for s in stored["structures"]),
-                "objects": None if stored["objects"] is None else Objects(**stored["objects"]),
-            }
-        )
-
 
 def fingerprint_case(case: Case, reading: Mapping[str, Any] | None = None) -> CaseFingerprint:
     """Read a case once, and tell what it is like; what is wrong with it becomes its ``error``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,11 +48,6 @@ class Intensities:
         """Plain data."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Intensities:
-        """What :meth:`to_dict` gave."""
-        return cls(stored["mean"], stored["std"], tuple(stored["percentiles"]))
-
 
 @dataclass(frozen=True)
 class ChannelFingerprint:
@@ -91,18 +86,6 @@ class ChannelFingerprint:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> ChannelFingerprint:
-        """What :meth:`to_dict` gave."""
-        inside = stored["foreground"]
-        return cls(
-            Intensities.from_dict(stored["whole"]),
-            None if inside is None else Intensities.from_dict(inside),
-            stored["integers"],
-            stored["zeros"],
-            stored["padding"],
-        )
 
 
 def pooled(parts: Sequence[Intensities]) -> Intensities | None:

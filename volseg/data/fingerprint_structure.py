@@ -51,13 +51,6 @@ class StructureFingerprint:
         """Plain data."""
         return {**asdict(self), "neighbours": {str(value): share for value, share in self.neighbours.items()}}
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> StructureFingerprint:
-        """What :meth:`to_dict` gave."""
-        told = {int(value): float(share) for value, share in stored["neighbours"].items()}
-        lists = {name: tuple(stored[name]) for name in ("centre", "extent")}
-        return cls(**{**stored, **lists, "neighbours": told})
-
 
 @dataclass(frozen=True)
 class Objects:
@@ -103,9 +96,18 @@ def objects_of(mask: Voxels) -> Objects:
         beside |= {int(v) for v in np.unique(first[met])} | {int(v) for v in np.unique(second[met])}
     return Objects(
         len(values),
-        round(_diameter(float(np.median(counts)), mask.ndim), 1),
+        round(diameter(float(np.median(counts)), mask.ndim), 1),
         round(len(beside) / len(values), 2),
     )
+
+
+def diameter(voxels: float, ndim: int) -> float:
+    """The diameter of a disc or ball of so many voxels, in voxels.
+
+    >>> round(diameter(314.16, 2), 1), round(diameter(4188.8, 3), 1)
+    (20.0, 20.0)
+    """
+    return float(2 * (voxels / np.pi) ** 0.5 if ndim == 2 else 2 * (3 * voxels / (4 * np.pi)) ** (1 / 3))
 
 
 def _structure(
@@ -175,8 +177,3 @@ def _around(mask: Voxels) -> tuple[slice, ...]:
     """The box around everything that is not background; all of the map where there is nothing."""
     found = ndimage.find_objects((mask != 0).astype(np.uint8))
     return tuple(found[0]) if found else tuple(slice(0, n) for n in mask.shape)
-
-
-def _diameter(voxels: float, ndim: int) -> float:
-    """The diameter of a disc or ball of so many voxels."""
-    return float(2 * (voxels / np.pi) ** 0.5 if ndim == 2 else 2 * (3 * voxels / (4 * np.pi)) ** (1 / 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,8 +122,7 @@ def read_folds(path: Path, cases: Iterable[Case], *, group_by: str = "patient") 
 
 
 def _group(cases: Sequence[Case]) -> str:
-    found: Mapping[str, None] = {case.group or "": None for case in cases}
-    return " ".join(found)
+    return " ".join(sorted({case.group or "" for case in cases}))
 
 
 def _named_split(cases: Sequence[Case], group_by: str) -> Split:

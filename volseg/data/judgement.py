@@ -12,7 +12,7 @@ import numpy as np
 from volseg.data.apart import each_apart
 from volseg.data.cohort import Case
 from volseg.errors import VolsegError
-from volseg.io import read_labels, read_volume, require_pair
+from volseg.io import PLAUSIBLE_SPACING, read_labels, read_volume, require_pair
 from volseg.labels import Labels
 
 
@@ -36,23 +36,33 @@ class Judgement:
         return asdict(self)
 
 
-def judge(case: Case, declared: Labels | None = None, reading: Mapping[str, Any] | None = None) -> Judgement:
+def judge(
+    case: Case,
+    declared: Labels | None = None,
+    reading: Mapping[str, Any] | None = None,
+    instances: bool = False,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+) -> Judgement:
     """Read a case whole and hold its parts against each other.
 
     Args:
         case: the case.
-        declared: what its labels may be.
+        declared: what its labels may be, where the case does not say that its label map tells objects apart.
         reading: options of :func:`volseg.io.read_volume` for its images.
+        instances: whether label maps give every object a value of its own, so that none is foreign.
+        spacing_range: voxel sizes in millimetres outside this range are refused, of images and of the label map.
     """
+    options = {"spacing_range": spacing_range, **(reading or {})}
+    known = None if case.instances or instances else declared
     try:
-        channels = [read_volume(path, frame=case.frame, **(reading or {})) for path in case.images]
+        channels = [read_volume(path, frame=case.frame, **options) for path in case.images]
         first = channels[0]
         for path, channel in zip(case.images[1:], channels[1:], strict=True):
             first.grid.require_same(channel.grid, where=path, what=f"this channel and {case.images[0].name}")
         notes = tuple(note for channel in channels for note in channel.notes)
         values = None
         if case.label is not None:
-            truth = read_labels(case.label, declared)
+            truth = read_labels(case.label, known, spacing_range=spacing_range)
             require_pair(first, truth)
             notes += truth.notes
             values = tuple(int(v) for v in np.unique(truth.array))
@@ -69,10 +79,13 @@ def judge_all(
     declared: Labels | None = None,
     *,
     reading: Mapping[str, Any] | None = None,
+    instances: bool = False,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
     processes: int = 2,
 ) -> Iterator[Judgement]:
     """Judge cases in processes of their own, in order; one that kills its process costs only itself."""
-    return each_apart(partial(judge, declared=declared, reading=reading), cases, processes=processes, lost=_lost)
+    judging = partial(judge, declared=declared, reading=reading, instances=instances, spacing_range=spacing_range)
+    return each_apart(judging, cases, processes=processes, lost=_lost)
 
 
 def _lost(case: Case) -> Judgement:

@@ -17,7 +17,7 @@ from volseg.engine.starting import Start, with_start
 from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
 from volseg.errors import CohortError, UsageError
-from volseg.recipe import Recipe
+from volseg.recipe import Recipe, load_recipe
 
 
 class Beginning:
@@ -60,7 +60,7 @@ class Beginning:
         self.facts: dict[str, Any] | None = place.shared(folder.facts()) if begun else None
         if self.facts is not None:
             folder.require_same(recipe)
-            self._require_same_machine(self.facts, tell)
+            self._require_same_machine(self.facts, recipe, tell)
         #: what the network starts from; none is random weights. Kept before anything else is done: whatever stops the
         #: run, it goes on from the same
         self.start = folder.settle_start(start, begun=begun, resume=resume, write=place.first)
@@ -138,7 +138,7 @@ class Beginning:
             }
             self.folder.remember(self.recipe, facts)
 
-    def _require_same_machine(self, facts: Mapping[str, Any], tell: Listener) -> None:
+    def _require_same_machine(self, facts: Mapping[str, Any], recipe: Recipe, tell: Listener) -> None:
         if facts["world"] != self.place.world:
             raise RunError(
                 f"the run was begun by {facts['world']} processes, not {self.place.world}", where=self.folder.path
@@ -149,10 +149,14 @@ class Beginning:
             )
         if facts["device"] == self.place.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
             torch.set_num_threads(facts["threads"])  # sums over threads round differently with their number
-        for what, then, now in (
+        kept, cache = load_recipe(self.folder.recipe).training.cache, recipe.training.cache
+        told = [
             ("device", facts["device"], self.place.device.type),
             ("torch", facts["torch"], str(torch.__version__)),
-        ):
+        ]
+        if "device" in (kept, cache) and self.place.device.type != "cpu":  # patches are resampled where cases are kept
+            told.append(("training.cache", str(kept).lower(), str(cache).lower()))
+        for what, then, now in told:
             if then != now:
                 text = f"the run was begun with {what} {then} and goes on with {now}: bits will differ"
                 tell({"event": "note", "text": text})

@@ -108,7 +108,10 @@ class CaseReader:
         return cache.get(self._key("learning", case, contents), lambda: self._learning(case))
 
     def judged(self, case: Case, contents: Mapping[str, Content], cache: Cache) -> Arrays:
-        """``image`` as the network sees it, and ``truth``, turned like it but with the voxels of the file."""
+        """``image`` as the network sees it, and ``truth``, turned like it but with the voxels of the file.
+
+        Where the way between the two is told in steps, they are ``back``; see :func:`volseg.inference.stream.decide`.
+        """
         return cache.get(self._key("judged", case, contents), lambda: self._judged(case))
 
     def _read(self, case: Case) -> tuple[list[Volume], Volume]:
@@ -139,7 +142,10 @@ class CaseReader:
         channels, truth = self._read(case)
         prepared = self.preparation.image(channels)
         turned = np.ascontiguousarray(prepared.turn.apply(truth.array))
-        return {"image": prepared.image.numpy(), "truth": self.classes.numbers(turned, where=case.label)}
+        arrays = {"image": prepared.image.numpy(), "truth": self.classes.numbers(turned, where=case.label)}
+        if prepared.back is not None:
+            arrays["back"] = np.asarray(prepared.back)
+        return arrays
 
     def _separated(self, mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
         ignore = self.classes.ignore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -158,12 +158,8 @@ class _Contender:
 def in_layout(network: nn.Module, channels_last: bool) -> nn.Module:
     """The network with its weights in the layout; convolutions of 2-D and 3-D have one each."""
     if channels_last:
-        for parameter in _tensors(network):
+        for parameter in network.parameters():
             if parameter.ndim in (4, 5):
                 layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
                 parameter.data = parameter.data.contiguous(memory_format=layout)
     return network
-
-
-def _tensors(network: nn.Module) -> Iterator[nn.Parameter]:
-    yield from network.parameters()

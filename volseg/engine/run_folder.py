@@ -20,7 +20,7 @@ from volseg.io.atomic import atomic_write, refusal, write_bytes, write_json, wri
 from volseg.io.locks import lock
 from volseg.recipe import Recipe, dump_recipe, load_recipe
 
-# keys that a resumed run may change: none of them touches what is learnt
+# keys that a resumed run may change: none of them touches what is learnt, but for bits where cases are kept by a GPU
 _FREE = (
     "training.time_limit",
     "training.workers",

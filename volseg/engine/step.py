@@ -78,12 +78,6 @@ class TrainingStep:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
 
-    @staticmethod
-    def _gathering(network: nn.Module, *, moves: bool) -> AbstractContextManager[None]:
-        """Gradients of several devices are put together once for each step of the optimiser, not for each batch."""
-        waits = isinstance(network, nn.parallel.DistributedDataParallel) and not moves
-        return network.no_sync() if waits else nullcontext()  # type: ignore[operator]
-
     def _autocast(self, device: torch.device) -> Any:
         if self.precision == "float32":
             return nullcontext()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
+from safetensors.torch import load_file
 from torch import Tensor
 
 from volseg.data.aliases import refuse_aliases
@@ -42,8 +43,6 @@ from volseg.inference.allocator import keep_large_blocks
 from volseg.inference.exhausted import within_memory
 from volseg.io.atomic import write_json
 from volseg.recipe import Recipe
-
-_DRAWN = 3  # validation cases whose pictures are drawn
 
 
 @dataclass(frozen=True)
@@ -207,10 +206,16 @@ class _Training:
         progress, why, test = session.progress, course.interrupted, None
         if why is None:
             test = self._tested(session, self._choose_weights(session), tested, judge, listeners)
-            event: Event = {"event": "end", "best": progress.best, "best_epoch": progress.best_epoch}
+            iteration = trainer.state.iteration  # a run that falls back to before it has not ended
+            event: Event = {
+                "event": "end",
+                "iteration": iteration,
+                "best": progress.best,
+                "best_epoch": progress.best_epoch,
+            }
             if tested and test is None:
                 why = self.stop.why or "another process of the training was stopped"
-                event = {"event": "interrupted", "why": why, "iteration": trainer.state.iteration}
+                event = {"event": "interrupted", "why": why, "iteration": iteration}
             if why is not None or not log.ended:
                 for listener in listeners:
                     listener(event)
@@ -240,7 +245,7 @@ class _Training:
                 mend="set training.cache to memory or disk",
             ):
                 found.append(LearningCase.of(case.name, arrays, device))
-            self._tell({"event": "prepared", "case": case.name, "number": number, "count": len(cases)}, log=False)
+            self._tell({"event": "prepared", "case": case.name, "number": number, "count": len(cases)})
         if not any(case.places for case in found):
             raise CohortError(
                 "no training case holds any of the structures", mend="look at labels.values and at the label maps"
@@ -290,8 +295,6 @@ class _Training:
 
     def _choose_weights(self, session: Session) -> dict[str, Tensor]:
         """The weights of the best validation, or the last ones without any, left as ``models/model.pt`` too."""
-        from safetensors.torch import load_file
-
         self.place.shared(None)  # the others read what the first process has written by now
         best = self.folder.models / "best.safetensors"
         chosen = load_file(best) if session.progress.best is not None else _weights(session)
@@ -328,7 +331,7 @@ class _Training:
                 listener({"event": "test", "iteration": 0, **told})
         return scores
 
-    def _tell(self, event: Event, *, log: bool = True) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in self.outside:
             listener(event)
 

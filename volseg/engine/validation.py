@@ -31,7 +31,7 @@ Scores = dict[str, dict[str, float]]
 
 
 class JudgedCases(Dataset[dict[str, Any]]):
-    """Whole cases: the image as the network sees it, the truth on the case's own grid."""
+    """Whole cases: the image as the network sees it, the truth on the case's own grid, and the way back to it."""
 
     def __init__(
         self,
@@ -51,7 +51,8 @@ class JudgedCases(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         case = self.cases[index]
         arrays = self.reader.judged(case, self.contents[case.name], self.cache)
-        return {"case": case.name, "image": torch.from_numpy(arrays["image"]), "truth": arrays["truth"]}
+        back = tuple(arrays["back"].tolist()) if "back" in arrays else None
+        return {"case": case.name, "image": torch.from_numpy(arrays["image"]), "truth": arrays["truth"], "back": back}
 
 
 class CaseByCase:
@@ -118,7 +119,12 @@ class JudgeCase:
         try:
             with torch.no_grad():
                 decided = decide(
-                    self._stoppable(pieces), tuple(image.shape[1:]), self.decision, onto=truth.shape, order=self.order
+                    self._stoppable(pieces),
+                    tuple(image.shape[1:]),
+                    self.decision,
+                    onto=truth.shape,
+                    order=self.order,
+                    back=batch.get("back"),
                 )
         except Interrupted:
             return {"case": batch["case"], "stopped": True}

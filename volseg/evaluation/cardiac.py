@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from volseg import __version__
 from volseg.data.apart import each_apart
-from volseg.errors import VolsegError, VolumeError
+from volseg.errors import VolsegError, VolumeError, below
 from volseg.evaluation.hearts import Beat, Heart, Hearts, Roles, find_hearts
 from volseg.evaluation.masks import Mask, StrPath
 from volseg.evaluation.reading import read_mask
-from volseg.evaluation.scoring import NO_MEMORY, shown
+from volseg.evaluation.scoring import NO_MEMORY
 from volseg.evaluation.strict_json import plain
 from volseg.evaluation.tables import csv_text
+from volseg.io import PLAUSIBLE_SPACING
 from volseg.metrics import (
     Agreement,
     CardiacFunction,
@@ -106,6 +107,7 @@ def measure_hearts(
     *,
     roles: Roles | None = None,
     info: StrPath | None = None,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
     processes: int = 0,
 ) -> CardiacStudy:
     """Volumes, ejection fractions and myocardial mass of every patient.
@@ -115,19 +117,27 @@ def measure_hearts(
         truths: true masks, to be compared with.
         roles: which labels are the cavities and the muscle; as in ACDC without.
         info: where patients' ``Info.cfg`` lie, if not beside the masks or the truths.
+        spacing_range: voxel sizes in millimetres outside this range are refused.
         processes: how many masks are read at the same time, each in a process of its own; 0 reads in this one.
     """
-    return measure_found(find_hearts(predictions, truths, info), roles=roles, processes=processes)
+    found = find_hearts(predictions, truths, info)
+    return measure_found(found, roles=roles, spacing_range=spacing_range, processes=processes)
 
 
 def measure_found(
-    found: Hearts, *, roles: Roles | None = None, processes: int = 0, step: Callable[[str], None] | None = None
+    found: Hearts,
+    *,
+    roles: Roles | None = None,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    processes: int = 0,
+    step: Callable[[str], None] | None = None,
 ) -> CardiacStudy:
     """:func:`measure_hearts` for patients that were found already; ``step`` is called with each mask's name."""
     roles = roles or Roles()
     wanted = [(side, mask) for heart in found.hearts for side, mask in heart.masks]
     measured: dict[tuple[str, Mask], PhaseVolumes | VolsegError] = {}
-    results = each_apart(_Measuring(roles), [mask for _, mask in wanted], processes=processes, lost=_lost)
+    measuring = _Measuring(roles, spacing_range)
+    results = each_apart(measuring, [mask for _, mask in wanted], processes=processes, lost=_lost)
     for (side, mask), volumes in zip(wanted, results, strict=True):
         measured[side, mask] = volumes
         if step is not None:
@@ -194,10 +204,11 @@ class _Measuring:
     """Reading one mask and counting its structures; whatever is wrong with the file is the result."""
 
     roles: Roles
+    spacing_range: tuple[float, float]
 
     def __call__(self, mask: Mask) -> PhaseVolumes | VolsegError:
         try:
-            volume = read_mask(mask, self.roles.labels)
+            volume = read_mask(mask, self.roles.labels, spacing_range=self.spacing_range)
             if volume.grid.ndim != 3:
                 raise VolumeError("a 2-D mask has no volume", where=mask.path, mend="segment the whole stack")
             roles = self.roles
@@ -229,7 +240,7 @@ def _result(
         for mask in beat.told or beat.masks:
             known = measured[side, mask]
             if isinstance(known, VolsegError):
-                where = f"{side} {shown(mask, found.roots[side])}"
+                where = f"{side} {below(mask.path, found.roots[side])}"
                 line = type(known)(known.what, where=where, mend=known.mend)
                 return HeartResult(heart.patient, heart.group, error=f"{heart.patient}: {line}")
             volumes.append(known)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from volseg.data.apart import each_apart
 from volseg.data.cohort.naming import counted, natural
@@ -13,6 +14,7 @@ from volseg.evaluation.masks import Mask, StrPath
 from volseg.evaluation.pairing import Pair, Pairs, pair_masks
 from volseg.evaluation.scoring import CaseResult, Scoring, present_values
 from volseg.evaluation.summary import StructureSummary, compare_cases, overall, summarise
+from volseg.io import PLAUSIBLE_SPACING
 from volseg.labels import Labels
 from volseg.metrics import Comparison, EmptyPolicy
 
@@ -100,6 +102,7 @@ def evaluate(
     policy: EmptyPolicy | None = None,
     resample: bool = False,
     partial: bool = False,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
     processes: int = 0,
 ) -> Evaluation:
     """Hold the predictions of a cohort against its truths.
@@ -114,6 +117,7 @@ def evaluate(
         policy: what empty masks are worth; by default a missed structure is worth the worst there is.
         resample: bring predictions on other grids onto the truth's, instead of refusing them.
         partial: leave truths without a prediction out, instead of counting each as a failed case.
+        spacing_range: voxel sizes in millimetres outside this range are refused.
         processes: how many cases are scored at the same time, each in a process of its own; 0 scores in this one.
 
     Returns:
@@ -133,6 +137,7 @@ def evaluate(
         policy=policy,
         resample=resample,
         partial=partial,
+        spacing_range=spacing_range,
         processes=processes,
     )
 
@@ -147,6 +152,7 @@ def evaluate_pairs(
     policy: EmptyPolicy | None = None,
     resample: bool = False,
     partial: bool = False,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
     processes: int = 0,
     step: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -157,18 +163,25 @@ def evaluate_pairs(
     if other is not None and policy.missed == "infinite":
         raise UsageError("infinite distances cannot be compared", mend="let a missed structure count as 'diagonal'")
     if instances:
-        pairs, other = _as_instances(pairs), None if other is None else _as_instances(other)
+        pairs, other = pairs.as_instances(), None if other is None else other.as_instances()
     unreadable: dict[str, VolsegError] = {}
     named = labels is not None
     if labels is None:
-        labels, unreadable = _labels_of([pair.truth for pair in pairs.found], pairs, processes)
+        labels, unreadable = _labels_of([pair.truth for pair in pairs.found], pairs, spacing_range, processes)
     if any(pair.truth.instances for pair in pairs.found) and len(labels) != 1:
         raise LabelError(
             f"the truths are instance maps, and {counted(len(labels), 'structure')} are declared",
             where=pairs.truths,
             mend="objects told apart are of one structure",
         )
-    how = {"labels": labels, "named": named, "tolerance": tolerance, "policy": policy, "resample": resample}
+    how = {
+        "labels": labels,
+        "named": named,
+        "tolerance": tolerance,
+        "policy": policy,
+        "resample": resample,
+        "spacing_range": spacing_range,
+    }
     first = _score(pairs, how, unreadable, partial, processes, step)
     names = (*labels.names, *labels.regions)
     structures = summarise([case for case in first if case.good], names)
@@ -215,13 +228,16 @@ def _score(
     return tuple(sorted(results, key=lambda result: natural(result.case)))
 
 
-def _labels_of(truths: Sequence[Mask], pairs: Pairs, processes: int) -> tuple[Labels, dict[str, VolsegError]]:
+def _labels_of(
+    truths: Sequence[Mask], pairs: Pairs, spacing_range: tuple[float, float], processes: int
+) -> tuple[Labels, dict[str, VolsegError]]:
     """A label for each value that any truth holds, and the truths that cannot be read."""
     if all(truth.instances for truth in truths):
         return Labels.of({"object": 1}), {}
     values: set[int] = set()
     unreadable: dict[str, VolsegError] = {}
-    found = each_apart(present_values, truths, processes=processes, lost=_unread)
+    reading = functools.partial(present_values, spacing_range=spacing_range)
+    found = each_apart(reading, truths, processes=processes, lost=_unread)
     for truth, present in zip(truths, found, strict=True):
         if isinstance(present, VolsegError):
             unreadable[truth.name] = present
@@ -256,11 +272,6 @@ def _compared(first: Sequence[CaseResult], second: Sequence[CaseResult], labels:
         tuple(name for name in everybody if name not in kept),
         {case.case: case.error for case in second if case.error is not None},
     )
-
-
-def _as_instances(pairs: Pairs) -> Pairs:
-    found = tuple(replace(pair, truth=replace(pair.truth, instances=True)) for pair in pairs.found)
-    return replace(pairs, found=found)
 
 
 def _lost(pair: Pair) -> CaseResult:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from volseg.data.cohort import find_cases
+from volseg.data.cohort import Case, find_cases
 from volseg.data.cohort.acdc import read_info
 from volseg.data.cohort.dataset_json import is_decathlon, nnunet_images
 from volseg.data.cohort.listing import Item, list_images
@@ -101,11 +101,21 @@ def _paired(root: Path) -> tuple[list[Mask], tuple[str, ...]]:
     cohort = find_cases(root)
     if not cohort.labelled and root.suffix.lower() != ".csv":
         raise CohortError("holds images but no label maps", where=root)
-    masks = [
-        Mask(case.name, case.label or case.image, case.patient, case.group, instances=case.instances)
-        for case in cohort.labelled or cohort.cases
-    ]
-    return masks, cohort.notes
+    return [_of_case(case) for case in cohort.labelled or cohort.cases], cohort.notes
+
+
+def _of_case(case: Case) -> Mask:
+    base = case.name.rsplit("/", 1)[-1]
+    return Mask(
+        case.name,
+        case.label or case.image,
+        case.patient,
+        case.group,
+        number=frame_number(base) if case.frame is None else case.frame + 1,
+        moment=case.moment or named_moment(base),
+        instances=case.instances,
+        frame=case.frame if case.label is None else None,  # a label map has the one frame that it is of
+    )
 
 
 def _listed(root: Path) -> tuple[list[Mask], tuple[str, ...]]:

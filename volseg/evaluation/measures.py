@@ -15,10 +15,6 @@ class Measure:
     #: None where neither more nor less is better
     best: float | None
 
-    @property
-    def higher_is_better(self) -> bool:
-        return self.best == 1.0
-
 
 MEASURES = (
     Measure("dice", "Dice", "", 1.0),

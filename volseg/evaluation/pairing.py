@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -49,6 +49,11 @@ class Pairs:
     #: predictions without a truth, by name
     extra: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def as_instances(self) -> Pairs:
+        """The same pairs, each truth with a value of its own for every object."""
+        found = tuple(replace(pair, truth=replace(pair.truth, instances=True)) for pair in self.found)
+        return replace(self, found=found, missing=tuple(replace(mask, instances=True) for mask in self.missing))
 
 
 def pair_masks(predictions: StrPath, truths: StrPath) -> Pairs:

@@ -9,13 +9,20 @@ import numpy as np
 from volseg.errors import GridMismatch
 from volseg.evaluation.masks import Mask
 from volseg.geometry import SAME_GRID, Grid
-from volseg.io import Volume, read_labels
+from volseg.io import PLAUSIBLE_SPACING, Volume, read_labels
 from volseg.io.dicom.files import is_segmentation
 from volseg.io.voxel_check import present
 from volseg.labels import Labels
 
 
-def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None, *, by_name: bool = True) -> Volume:
+def read_mask(
+    mask: Mask,
+    labels: Labels | None,
+    grid: Grid | None = None,
+    *,
+    by_name: bool = True,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+) -> Volume:
     """A mask; one in DICOM-SEG on ``grid`` or, without, on the smallest grid that holds its segments.
 
     With ``labels`` segments get the values of the labels with their names. Without, or not ``by_name`` because nobody
@@ -25,7 +32,7 @@ def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None, *, by
         GridMismatch: if a DICOM-SEG does not lie on ``grid``.
     """
     if not is_segmentation(mask.path):
-        return read_labels(mask.path, labels, frame=mask.frame)
+        return read_labels(mask.path, labels, frame=mask.frame, spacing_range=spacing_range)
     from volseg.io.dicom_seg import read_dicom_seg
 
     volume = read_dicom_seg(mask.path, grid=grid, labels=labels if by_name else None)[0]
@@ -34,9 +41,16 @@ def read_mask(mask: Mask, labels: Labels | None, grid: Grid | None = None, *, by
     return volume
 
 
-def read_masks(prediction: Mask, truth: Mask, labels: Labels | None, *, by_name: bool = True) -> tuple[Volume, Volume]:
+def read_masks(
+    prediction: Mask,
+    truth: Mask,
+    labels: Labels | None,
+    *,
+    by_name: bool = True,
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+) -> tuple[Volume, Volume]:
     """Both masks of a pair; a DICOM-SEG is laid on the grid of the other where it lies in it."""
-    read = partial(read_mask, labels=labels, by_name=by_name)
+    read = partial(read_mask, labels=labels, by_name=by_name, spacing_range=spacing_range)
     made, true = read(prediction), read(truth)
     segmented = is_segmentation(prediction.path), is_segmentation(truth.path)
     try:

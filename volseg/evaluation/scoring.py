@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from volseg.errors import GridMismatch, LabelError, VolsegError, VolumeError
+from volseg.errors import GridMismatch, LabelError, VolsegError, VolumeError, below
 from volseg.evaluation.masks import Mask
 from volseg.evaluation.pairing import Pair
 from volseg.evaluation.reading import read_mask, read_masks
@@ -98,6 +95,8 @@ class Scoring:
     resample: bool
     #: whether somebody named the labels; else they are the values that were found
     named: bool
+    #: voxel sizes in millimetres outside of it are refused
+    spacing_range: tuple[float, float]
     #: where the masks lie: errors name files below these folders, never the folders above
     roots: Mapping[str, Path]
 
@@ -113,7 +112,9 @@ class Scoring:
     def _scored(self, pair: Pair) -> CaseResult:
         instances = pair.truth.instances
         labels = None if instances else self.labels
-        made, truth = read_masks(pair.prediction, pair.truth, labels, by_name=self.named)
+        made, truth = read_masks(
+            pair.prediction, pair.truth, labels, by_name=self.named, spacing_range=self.spacing_range
+        )
         notes = [f"truth: {note}" for note in truth.notes] + [f"prediction: {note}" for note in made.notes]
         predicted = made.array
         if not made.grid.same_as(truth.grid):
@@ -128,7 +129,7 @@ class Scoring:
             notes.append(f"prediction resampled onto the truth's grid from {old} voxels of {spacing} mm")
         true = truth.array
         if instances:
-            predicted, true = (_one_structure(array, self.labels) for array in (predicted, true))
+            predicted, true = self.labels.united(predicted), self.labels.united(true)
         measured = score_case(
             predicted, true, self.labels, truth.grid, tolerance=self.tolerance, policy=self.policy, where=pair.name
         )
@@ -138,33 +139,16 @@ class Scoring:
         """An error in one line that names a file by its place below the folder that was given."""
         for side, mask in (("prediction", pair.prediction), ("truth", pair.truth)):
             if error.where == str(mask.path):
-                return str(type(error)(error.what, where=f"{side} {shown(mask, self.roots[side])}", mend=error.mend))
+                where = f"{side} {below(mask.path, self.roots[side])}"
+                return str(type(error)(error.what, where=where, mend=error.mend))
         return str(error) if error.where else f"{pair.name}: {error}"
 
 
-def shown(mask: Mask, root: Path) -> str:
-    """A mask's file as errors name it."""
-    return (
-        mask.path.relative_to(root).as_posix()
-        if mask.path.is_relative_to(root) and mask.path != root
-        else mask.path.name
-    )
-
-
-def present_values(mask: Mask) -> tuple[int, ...] | VolsegError:
+def present_values(mask: Mask, spacing_range: tuple[float, float]) -> tuple[int, ...] | VolsegError:
     """The label values of a mask, or what is wrong with it."""
     try:
-        return tuple(present(read_mask(mask, None).array))
+        return tuple(present(read_mask(mask, None, spacing_range=spacing_range).array))
     except VolsegError as error:
         return error
     except MemoryError:
         return VolumeError(NO_MEMORY, where=mask.path)
-
-
-def _one_structure(array: npt.NDArray[np.integer], labels: Labels) -> npt.NDArray[np.integer]:
-    """Objects told apart by their values as the one structure that they are; the ignore value stays."""
-    (structure,) = labels.structures
-    found = np.where(array > 0, structure.value, 0).astype(labels.dtype)
-    if labels.ignore is not None:
-        found[array == labels.ignore] = labels.ignore
-    return found

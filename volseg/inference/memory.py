@@ -36,7 +36,7 @@ def parse_bytes(text: str | int) -> int:
     return size
 
 
-def counted_peak(work: Callable[[], None]) -> int:
+def counted_peak(work: Callable[[], object]) -> int:
     """The most bytes of tensors alive at once while ``work`` runs; on the ``meta`` device it costs no memory."""
     alive = _Alive()
     with alive, torch.inference_mode():

@@ -35,8 +35,8 @@ def stream_logits(
     """The logits of one volume as ``(where, channels x voxels)``, each voxel once, equal to those of one pass.
 
     A U-Net of volseg gives slabs along one axis, in order; a 2-D network over a volume gives slabs of slices; other
-    networks give tiles, the first axis slowest, or all at once where they see all of their input. Nothing is computed
-    before the first piece is asked for.
+    networks give tiles, in layers along the first axis, or all at once where they see all of their input. Nothing is
+    computed before the first piece is asked for.
 
     Args:
         x: ``(channels, *spatial)``, on any device.
@@ -120,7 +120,7 @@ def _ways(
     return Ways(
         network,
         module,
-        _device(module, volume),
+        device_of(module, volume),
         dims,
         None if max_memory is None else parse_bytes(max_memory),
         None if tile is None else per_axis(tile, dims),
@@ -175,7 +175,10 @@ def _by_slices(
 
 def _stacked(dims: int, slice_axis: int) -> int:
     """The spatial axis of a volume whose slices a network of fewer dimensions takes, counted from the first."""
-    return slice_axis % dims if slice_axis >= 0 else dims + 1 + slice_axis
+    axes = dims + 1
+    if slice_axis not in range(-axes, axes):
+        raise UsageError(f"a {axes}-D volume has no slice_axis {slice_axis}", mend=f"it is from {-axes} to {axes - 1}")
+    return slice_axis % axes
 
 
 def _slices(volume: Tensor, slice_axis: int) -> int:
@@ -183,7 +186,8 @@ def _slices(volume: Tensor, slice_axis: int) -> int:
     return max(1, _PIXELS // (volume[0].numel() // volume.shape[slice_axis + 1]))
 
 
-def _device(module: object, volume: Tensor) -> torch.device:
+def device_of(module: object, volume: Tensor) -> torch.device:
+    """Where a network runs: where its weights are, or, without any, the volume."""
     if isinstance(module, nn.Module):
         for parameter in module.parameters():
             return parameter.device

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from volseg.errors import MemoryLimitError
 from volseg.geometry import Grid
 from volseg.inference.exhausted import VolumeTooLarge
-from volseg.inference.memory import parse_bytes
-from volseg.inference.pieces import needed_bytes, stream_logits
+from volseg.inference.memory import available, parse_bytes
+from volseg.inference.pieces import device_of, needed_bytes, stream_logits
 from volseg.inference.postprocessing import Steps, postprocess
 from volseg.inference.signs import Signs
 from volseg.inference.stream import Decided, Decision, Piece, decide
@@ -59,7 +61,7 @@ class Predictor:
         turns: symmetries to average over, the identity among them; none for one plain pass.
         order: how logits get to the image's grid.
         steps: post-processing by structure or region.
-        max_memory: the peak above the loaded networks and the input volume.
+        max_memory: the peak above the loaded networks and the input volume; none for what the machine has left.
         tile: the size of pieces, instead of what the memory suggests.
         blend: overlapping windows instead of exact pieces.
         precision: of the networks' arithmetic.
@@ -111,8 +113,7 @@ class Predictor:
         """
         shape = (channels, *self.preparation.grids(grid)[1].shape)
         with self._told_of_all():
-            each = [needed_bytes(shape, member, **self._how) for member in self.members]
-        return None if None in each else sum(filter(None, each))
+            return self._needs(shape, self._limit(torch.zeros(1).expand(*shape)))
 
     def prepare(self, channels: Sequence[Volume]) -> Prepared:
         """What the networks see of a case."""
@@ -168,13 +169,36 @@ class Predictor:
 
     @property
     def _how(self) -> dict[str, Any]:
-        """The options of :func:`stream_logits`."""
+        """The options of :func:`stream_logits`, but for the memory."""
         return {
-            "max_memory": self.max_memory,
             "tile": self.tile,
             "blend": self.blend,
             "precision": self.precision,
         }
+
+    def _needs(self, shape: Sequence[int], limit: int | None) -> int | None:
+        # turned copies of a network take what it takes
+        each = [needed_bytes(shape, one, max_memory=limit, **self._how) for one in self.members[:: self.turns]]
+        return None if None in each else sum(filter(None, each)) * self.turns
+
+    def _limit(self, image: Tensor) -> int | None:
+        """What each member may take.
+
+        Of a limit it is its share. Without one members that do not fit side by side share what the machine has left
+        now: each would take all of it, since it plans when those before it hold nothing yet.
+        """
+        if self.max_memory is not None or len(self.members) == 1:
+            return self.max_memory
+        left = available(device_of(self.members[0], image))
+        share = left // len(self.members)
+        try:
+            needed = self._needs(image.shape, None)
+            if needed is None or needed <= left:
+                return None
+            self._needs(image.shape, share)
+        except MemoryLimitError:
+            return None  # what is foretold errs on the safe side: it may do after all
+        return share
 
     @contextmanager
     def _told_of_all(self) -> Iterator[None]:
@@ -185,7 +209,8 @@ class Predictor:
             raise error.for_members(len(self.members)) from error
 
     def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
-        streams = [stream_logits(prepared.image, member, **self._how) for member in self.members]
+        limit = self._limit(prepared.image)
+        streams = [stream_logits(prepared.image, member, max_memory=limit, **self._how) for member in self.members]
         see = None if signs is None else signs.see
         if len(streams) > 1:
             return averaged(streams, self.of_logits, see)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from volseg.errors import NonFiniteError, UsageError
-from volseg.inference.tiling import Box
+from volseg.inference.tiling import Box, layers_axis
 from volseg.labels import smallest_unsigned
 from volseg.transforms.regrid import AxisWeights, Order, axis_weights, regrid_axis
 
@@ -102,12 +102,13 @@ def decide(
     """The labels of an image of ``onto`` voxels from the logits on a grid of ``shape``, the same field of view.
 
     Args:
-        pieces: each voxel once; rows along one axis in order, or tiles with the first axis slowest.
+        pieces: each voxel once; rows along one axis in order, or tiles in layers along the first.
         shape: the network's grid.
         decision: how channels become labels.
         onto: the image's grid; none is the network's.
         order: how logits are interpolated between the two.
-        back: voxels of the network's grid from one of the image's to the next, where voxels are points.
+        back: voxels of the network's grid from one of the image's to the next, where voxels are points and the two
+            grids differ: they may do so with as many voxels.
         keep_probabilities: whether to keep probabilities too, a byte for each channel and voxel.
 
     Raises:
@@ -115,9 +116,10 @@ def decide(
     """
     shape = tuple(shape)
     target = shape if onto is None else tuple(onto)
+    stays = target == shape and back is None
     interpolated: _Interpolated | None = None
     pieces = _finite(pieces)
-    if decision.interpolated != decision.given and decision.interpolated == "probabilities" and target != shape:
+    if decision.interpolated != decision.given and decision.interpolated == "probabilities" and not stays:
         pieces = _as_probabilities(pieces, decision)
         decision = replace(decision, given="probabilities")
     labels = np.zeros(target, dtype=decision.dtype)
@@ -130,7 +132,7 @@ def decide(
             probabilities[(slice(None), *where)] = shares.cpu().numpy()
 
     for axis, start, rows in _layers(pieces, shape):
-        if target == shape:
+        if stays:
             for first, channels in _chunks(rows, axis):
                 take(_at(axis, start + first, start + first + channels.shape[axis + 1], len(shape)), channels)
             continue
@@ -163,10 +165,9 @@ def _layers(pieces: Iterable[Piece], shape: tuple[int, ...]) -> Iterator[tuple[i
     layer: Tensor | None = None
     start = stop = missing = 0
     for box, channels in pieces:
-        short = [a for a, (n, size) in enumerate(zip(box.shape, shape, strict=True)) if n < size]
         if axis is None:
-            axis = short[0] if len(short) == 1 else 0
-        if not set(short) - {axis}:
+            axis = layers_axis(box, shape)
+        if all(n == size for a, (n, size) in enumerate(zip(box.shape, shape, strict=True)) if a != axis):
             yield axis, box.start[axis], channels
             continue
         if layer is None:

@@ -211,6 +211,18 @@ def one_pass_size(
     return tuple(next_size(n + loss, s, r) for n, loss, s, r in zip(shape, lost, stride, rest, strict=True))
 
 
+def layers_axis(first: Box, shape: Sequence[int]) -> int:
+    """The axis along which pieces of a volume come in layers, as the first of them tells.
+
+    It is the only one that is parted, or, of several, the first.
+
+    >>> layers_axis(Box((0, 0), (8, 4)), (8, 8)), layers_axis(Box((0, 0), (4, 4)), (8, 8))
+    (1, 0)
+    """
+    parted = [axis for axis, (n, size) in enumerate(zip(first.shape, shape, strict=True)) if n < size]
+    return parted[0] if len(parted) == 1 else 0
+
+
 def next_size(n: int, stride: int, remainder: int = 0) -> int:
     """The smallest ``stride * k + remainder`` that is not below ``n``.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from volseg.errors import UsageError
 from volseg.inference.stream import Decision, Piece
+from volseg.inference.tiling import Box
 from volseg.networks import UNet
 from volseg.networks.blocks import Convolution, TransposedConvolution
 
@@ -104,23 +105,24 @@ def turned(network: nn.Module, turn: Turn) -> nn.Module:
 def averaged(
     streams: Sequence[Iterable[Piece]], decision: Decision, see: Callable[[int, Tensor], None] | None = None
 ) -> Iterator[Piece]:
-    """The mean probability of several predictions that pass over the volume in the same pieces.
+    """The mean probability of several predictions that pass over the volume together.
+
+    Their pieces are the same, or slabs along one axis, of which those are thinner that found less memory.
 
     Args:
         streams: the predictions' pieces.
         decision: how logits become probabilities.
         see: called with the number of each prediction and its probabilities in each piece.
     """
-    for pieces in zip(*streams, strict=True):
-        box, total = pieces[0][0], None
-        for member, (where, channels) in enumerate(pieces):
-            if where != box:
-                raise UsageError(f"predictions in different pieces cannot be averaged: {where} is not {box}")
+    for box, parts in _in_step(streams):
+        total: Tensor | None = None
+        for member, channels in enumerate(parts):
             shares = decision.probabilities(channels.float())
             if see is not None:
                 see(member, shares)
             total = shares if total is None else total + shares
         assert total is not None
+        del parts, channels, shares
         yield box, total / len(streams)
 
 
@@ -131,11 +133,47 @@ def watched(pieces: Iterable[Piece], decision: Decision, see: Callable[[int, Ten
         yield box, channels
 
 
+def _in_step(streams: Sequence[Iterable[Piece]]) -> Iterator[tuple[Box, list[Tensor]]]:
+    """The next piece of all streams, as far as the shortest of them goes."""
+    coming = [iter(stream) for stream in streams]
+    held = [next(pieces, None) for pieces in coming]
+    while there := [piece for piece in held if piece is not None]:
+        shortest, longest = (of((box for box, _ in there), key=lambda box: box.stop) for of in (min, max))
+        axes = [a for a, (n, m) in enumerate(zip(shortest.stop, longest.stop, strict=True)) if n != m]
+        axis = axes[0] if axes else 0
+        parted = [_parted(piece, axis, shortest.shape[axis]) for piece in there]
+        if len(there) < len(held) or any(first[0] != shortest for first, _ in parted):
+            raise UsageError(f"predictions in different pieces cannot be averaged: they differ from {shortest} on")
+        held = [rest for _, rest in parted]
+        parts = [first[1] for first, _ in parted]
+        del there, parted
+        yield shortest, parts
+        del parts
+        held = [next(coming[i], None) if piece is None else piece for i, piece in enumerate(held)]
+
+
+def _parted(piece: Piece, axis: int, rows: int) -> tuple[Piece, Piece | None]:
+    """The first rows of a piece along an axis, and those that are left, if any are."""
+    box, channels = piece
+    left = box.shape[axis] - rows
+    if left <= 0:
+        return piece, None
+    cut = box.start[axis] + rows
+    start, stop = (tuple(cut if a == axis else n for a, n in enumerate(end)) for end in (box.start, box.stop))
+    first = Box(box.start, stop), channels.narrow(axis + 1, 0, rows)
+    return first, (Box(start, box.stop), channels.narrow(axis + 1, rows, left))
+
+
 class _Turned(nn.Module):
     def __init__(self, network: nn.Module, turn: Turn) -> None:
         super().__init__()
         self.network = network
         self.turn = turn
+        # what inference asks a network for
+        self.training = network.training
+        self.spatial_dims = len(turn.axes)
+        if turn.axes == tuple(range(len(turn.axes))):  # a mirrored network sees as far along each axis
+            self.shape = getattr(network, "shape", None)
 
     def forward(self, x: Tensor) -> Tensor:
         turned: Tensor = self.network(self.turn.apply(x))

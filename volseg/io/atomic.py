@@ -56,15 +56,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         WriteError: if it could not be written whole; nothing of it is left behind, an older file is left as it was.
     """
-    with _temporary(Path(path)) as (handle, _), os.fdopen(os.dup(handle), "wb") as file:
+    with _temporary(Path(path)) as handle, os.fdopen(os.dup(handle), "wb") as file:
         yield file
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The same for libraries that want a path: yields a temporary one with the same ending."""
-    with _temporary(Path(path)) as (_, temporary):
-        yield temporary
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -96,12 +89,12 @@ def sweep(folder: Path) -> int:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
+def _temporary(path: Path) -> Iterator[int]:
     folder = path.parent
     if folder not in _swept:  # once per folder: listing a folder of thousands for each of thousands would cost
         _swept.add(folder)
         sweep(folder)
-    temporary = folder / f"{PREFIX}{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-12:]}"
+    temporary = folder / f"{PREFIX}{secrets.token_hex(6)}"
     handle = -1
     try:
         if path.is_dir() and not path.is_symlink():
@@ -110,7 +103,7 @@ def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
             path.lstat()  # a name too long fails here, before the work
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         lock(handle)  # where there are no locks, sweep leaves temporaries alone
-        yield handle, temporary
+        yield handle
         os.fsync(handle)
         temporary.replace(path)
     except BaseException as error:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from volseg.errors import WriteError
@@ -38,12 +38,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         staged.mkdir()
         yield staged
-        if path.exists():
-            path.replace(old)
         try:
+            if path.exists():
+                path.replace(old)
             staged.replace(path)
-        except OSError:
-            with suppress(FileNotFoundError):
+        except BaseException:  # an interruption between the two as well: what is still called old is deleted below
+            if old.exists() and not path.exists():
                 old.replace(path)
             raise
     except WriteError:

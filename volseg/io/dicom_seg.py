@@ -95,7 +95,7 @@ def read_dicom_seg(
     if not path.is_file():
         raise VolumeError("no such file", where=path)
     budget = Budget.for_files(path.stat().st_size)
-    answer = run_isolated({"job": "read_seg", "file": str(path.absolute())}, where=path, budget=budget)
+    answer = run_isolated({"job": "read_seg", "file": str(path)}, where=path, budget=budget)
     facts = answer.facts
     try:
         shape = tuple(int(n) for n in facts["shape"])
@@ -140,6 +140,8 @@ def _numbers(
     """The segment number of every voxel, 0 for none."""
     if array.dtype.kind not in "iub":
         raise UsageError(f"a label map holds integers, not {array.dtype}", where=path)
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)  # below it is an index, which a mask of booleans is not
     allowed = max((*labels.values, labels.ignore or 0))
     if array.min() < 0 or array.max() > allowed:
         labels.check((int(value) for value in np.unique(array)), where=path)

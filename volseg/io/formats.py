@@ -45,6 +45,9 @@ ENDINGS: dict[str, Format] = {
     ".ima": Format("dicom", "DICOM"),
 }
 
+#: of pictures, which are 2-D and say nothing of space
+PICTURES = frozenset(end for end, form in ENDINGS.items() if form.kind == "picture")
+
 _GZIP = "gzip data"
 #: how a file is called that has the header of NIfTI but not its mark
 ANALYZE = "an Analyze 7.5 header"

@@ -22,7 +22,7 @@ from monai.utils import MetaKeys, SpaceKeys, convert_data_type
 from volseg.errors import NonFiniteError, UsageError
 from volseg.geometry import Grid
 from volseg.io.formats import ending
-from volseg.io.reading import read_labels, read_volume, require_pair
+from volseg.io.reading import read_labels, read_volume
 from volseg.io.volume import PLAUSIBLE_SPACING, Volume
 from volseg.io.writing import write_labels, write_volume
 
@@ -87,7 +87,7 @@ class VolsegReader(ImageReader):  # type: ignore[misc]
         try:
             volumes = tuple(read(name, **self._options) for name in _several(data))
             for volume in volumes[1:]:
-                require_pair(volumes[0], volume)
+                volumes[0].grid.require_same(volume.grid, where=volume.source, what="two channels of a case")
         except Exception as refusal:  # raised here, MONAI would hand the file to its next reader
             return _Outcome(refusal=refusal)
         return _Outcome(volumes)

@@ -14,7 +14,7 @@ from volseg.errors import LabelError, UsageError, VolumeError
 from volseg.io.formats import Format, identify
 from volseg.io.geometry_check import require_plausible
 from volseg.io.volume import PLAUSIBLE_SPACING, Outline, ReadOptions, Volume
-from volseg.io.voxel_check import present, whole_numbers
+from volseg.io.voxel_check import judge, present, whole_numbers
 from volseg.labels import Labels, smallest_unsigned
 
 
@@ -159,7 +159,11 @@ def _read(path: Path, options: ReadOptions, series: str | None) -> Volume:
 
         volume = read_series(path, series=series)
         notes = require_plausible(volume.grid, options.spacing_range, path)
-        return replace(volume, notes=(*volume.notes, *notes))
+        # a volume's own array cannot be filled
+        array = volume.array if options.fill_nan is None else volume.array.copy()
+        found = judge(array, options, path)
+        padding = found.padding if volume.padding is None else volume.padding  # a header knows better than a guess
+        return replace(volume, array=array, notes=(*volume.notes, *notes, *found.notes), padding=padding)
     # absurd numbers in a header may overflow on the way to being refused; nobody needs numpy's word about that
     with np.errstate(all="ignore"):
         return _reader(form).read(path, options)

@@ -26,7 +26,6 @@ class Layer:
         after: voxels of its output.
         taps: weights of the kernel for each pair of channels.
         skip: channels that an up-convolution's output is joined with.
-        last: whether the block ends here.
     """
 
     kind: Literal["conv", "pool", "up", "head"]
@@ -37,7 +36,6 @@ class Layer:
     after: int
     taps: int
     skip: int = 0
-    last: bool = False
 
     @property
     def weights(self) -> int:
@@ -97,10 +95,9 @@ def _layers(recipe: Recipe, network: UNetNetwork, shape: UNetShape) -> Iterator[
 
 def _block(shape: UNetShape, level: int, size: Sequence[int], entering: int, width: int) -> Iterator[Layer]:
     kernel = shape.kernel_sizes[level]
-    for number in range(shape.convs_per_level):
+    for _ in range(shape.convs_per_level):
         leaving = tuple(n if shape.padding == "same" else n - k + 1 for n, k in zip(size, kernel, strict=True))
-        last = number == shape.convs_per_level - 1
-        yield Layer("conv", level, entering, width, prod(size), prod(leaving), prod(kernel), last=last)
+        yield Layer("conv", level, entering, width, prod(size), prod(leaving), prod(kernel))
         size, entering = leaving, width
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from volseg.data.fingerprint import ClassFingerprint, Fingerprint
+from volseg.data.fingerprint_structure import diameter
 from volseg.planning.choice import Choice
 from volseg.planning.space import Space
 
@@ -26,8 +27,9 @@ def object_diameter(found: Fingerprint) -> float | None:
         return float(median(sizes))
     if not many_objects(found):
         return None
-    areas = [s.voxels / s.components for case in found.labelled for s in case.structures]
-    return float(2 * (median(areas) / 3.14159) ** 0.5)
+    return median(
+        diameter(s.voxels / s.components, len(case.shape)) for case in found.labelled for s in case.structures
+    )
 
 
 def learning_choices(found: Fingerprint, space: Space, names: Mapping[int, str]) -> Iterator[Choice]:

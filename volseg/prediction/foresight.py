@@ -56,7 +56,7 @@ class Foresight:
             VolsegError: if it cannot be done, with the line that reading it would end with.
         """
         require_channels(len(case.images), self.recipe, case.name)
-        options = {**self.reading, "spacing_range": tuple(self.recipe.image.allowed_spacing)}
+        options = {**self.reading, "spacing_range": self.recipe.image.spacing_range}
         outlines = [read_outline(path, frame=case.frame, **options) for path in case.images]
         for path, outline in zip(case.images, outlines, strict=True):
             require_kind(outline.grid, outline.modality, self.recipe, path)

@@ -39,8 +39,7 @@ def as_volumes(
         fill_nan: put this where voxels are NaN or infinite, instead of refusing them.
         reading: other options of :func:`volseg.io.read_volume`.
     """
-    low, high = recipe.image.allowed_spacing
-    options = {"frame": frame, "fill_nan": fill_nan, "spacing_range": (low, high), **reading}
+    options = {"frame": frame, "fill_nan": fill_nan, "spacing_range": recipe.image.spacing_range, **reading}
     one = isinstance(image, str | os.PathLike | Volume | np.ndarray)
     given: Sequence[Any] = [image] if one else image  # type: ignore[assignment]
     volumes = []

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from volseg.data.cohort import Case, find_cases, output_names
 from volseg.data.cohort.outputs import require_apart, without_outputs
 from volseg.data.content import Content
-from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError
+from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError, below
 from volseg.io.formats import identify
 from volseg.prediction.foresight import Expected
 from volseg.prediction.summary import Record, read_records, summary_name
@@ -74,10 +75,10 @@ class Request:
         what, where = told.what, case.name if told.where is None else told.where
         if not self.show_names:
             for root in (self.inputs, self.output):
-                what = what.replace(f"{root.absolute()}{os.sep}", "")
-                where = where.removeprefix(f"{root}{os.sep}")
-            if where == str(self.inputs):
-                where = self.inputs.name or case.name
+                folder = root.parent if root.is_file() else root
+                for given in (folder.absolute(), folder):
+                    what = re.sub(rf"(?<![\w/.]){re.escape(f'{given}{os.sep}')}", "", what)
+            where = below(where, self.inputs, self.output)
         return str(type(told)(what, where=where, mend=told.mend))
 
 

@@ -121,7 +121,7 @@ class _Steps:
     def _read(self, job: Job) -> Ready:
         started = perf_counter()
         require_channels(len(job.case.images), self.recipe, job.case.name)
-        options = {**self.request.reading, "spacing_range": tuple(self.recipe.image.allowed_spacing)}
+        options = {**self.request.reading, "spacing_range": self.recipe.image.spacing_range}
         volumes = [read_volume(path, frame=job.case.frame, **options) for path in job.case.images]
         seconds = perf_counter() - started
         ready = prepare(volumes, self.predictor, self.recipe)

@@ -79,7 +79,7 @@ class Image(Section):
         ("image",), description="names of the input channels, in order"
     )
     axcodes: Annotated[Orientation | None, Default("RAS in 3-D, none in 2-D")] = Field(
-        None, description="orientation that images are brought to (where each axis points); none keeps the stored one"
+        description="orientation that images are brought to (where each axis points); none keeps the stored one"
     )
     spacing: Spacing = Field(
         "native", description="spacing that images are resampled to, in millimetres; 'native' keeps that of each image"
@@ -103,9 +103,15 @@ class Image(Section):
     )
     seen: Seen = Field(default_factory=Seen, description="what the training images were like")
 
+    @property
+    def spacing_range(self) -> tuple[float, float]:
+        """The allowed spacings as readers of files take them."""
+        low, high = self.allowed_spacing
+        return low, high
+
     @model_validator(mode="before")
     @classmethod
     def _orientation_by_dimensions(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("spatial_dims") == 3 and "axcodes" not in data:
-            return {**data, "axcodes": "RAS"}
+        if isinstance(data, dict) and "axcodes" not in data:
+            return {**data, "axcodes": "RAS" if data.get("spatial_dims") == 3 else None}
         return data

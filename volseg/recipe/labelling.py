@@ -27,13 +27,19 @@ Code = Annotated[
 ]
 
 
+def _in_order(values: dict[str, int]) -> dict[str, int]:
+    """By value; without the background, which is implied, so that naming it makes no other recipe."""
+    named = sorted(values.items(), key=lambda item: (item[1], item[0]))
+    return {name: value for name, value in named if (name, value) != ("background", 0)}
+
+
 class Labelling(Section):
     """Names, values and colours of the structures, and regions made of several of them."""
 
     values: Annotated[
         dict[Name, Value],
         Field(min_length=1),
-        AfterValidator(lambda values: dict(sorted(values.items(), key=lambda item: (item[1], item[0])))),
+        AfterValidator(_in_order),
         Frozen,
         Says("a mapping of structure names to mask values"),
     ] = Field(description="structure names and the values their voxels hold in a mask; background is 0 and implied")

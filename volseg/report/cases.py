@@ -14,6 +14,7 @@ from volseg.errors import CohortError, LabelError, VolsegError
 from volseg.evaluation import Mask, Pairs, evaluate_pairs, evaluation_json, find_masks, pair_masks
 from volseg.evaluation.pairing import partners
 from volseg.evaluation.scoring import present_values
+from volseg.io import PLAUSIBLE_SPACING
 from volseg.labels import Labels
 from volseg.report.measured import CaseScores, Measured
 from volseg.report.scene import IGNORED
@@ -32,6 +33,8 @@ class Sources:
         labels: the structures; by default those that the summary or the metrics name, else each value in the masks.
         frame: which frame of time series; by default the one that a mask's name tells.
         partial: leave truths without a mask out, instead of showing each as a failed case.
+        instances: whether truths give every object a value of its own; all of them are then the one structure.
+        spacing_range: voxel sizes in millimetres outside this range are refused.
     """
 
     images: Path
@@ -41,6 +44,8 @@ class Sources:
     labels: Labels | None = None
     frame: int | None = None
     partial: bool = False
+    instances: bool = False
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,23 @@ def gather(sources: Sources, *, processes: int = 0) -> Gathered:
     summary = read_summary(sources.predictions)
     labels = sources.labels or summary.labels
     pairs = pair_masks(sources.predictions, sources.truths) if sources.truths else None
+    if pairs is not None and sources.instances:
+        pairs = pairs.as_instances()
     measured = Measured.read(sources.metrics) if sources.metrics else None
     if pairs is not None and measured is None:
         measured = Measured.of(
-            evaluation_json(evaluate_pairs(pairs, labels=labels, partial=sources.partial, processes=processes))
+            evaluation_json(
+                evaluate_pairs(
+                    pairs,
+                    labels=labels,
+                    partial=sources.partial,
+                    spacing_range=sources.spacing_range,
+                    processes=processes,
+                )
+            )
         )
     masks = find_masks(sources.predictions)
-    labels = labels or (measured.labels if measured else _labels_of(masks.masks, sources.predictions))
+    labels = labels or (measured.labels if measured else _labels_of(masks.masks, sources))
     if len(labels) >= IGNORED:
         raise LabelError(f"a report shows at most {IGNORED - 1} structures, not {len(labels)}")
     missing = pairs.missing if pairs and not sources.partial else ()
@@ -171,18 +186,18 @@ def _order(measured: Measured | None) -> Any:
     return place
 
 
-def _labels_of(masks: Sequence[Mask], where: Path) -> Labels:
+def _labels_of(masks: Sequence[Mask], sources: Sources) -> Labels:
     """A label for each value that a mask holds."""
     values: set[int] = set()
     for mask in masks:
-        found = present_values(mask)
+        found = present_values(mask, sources.spacing_range)
         if not isinstance(found, VolsegError):  # it is told of the case when the case is drawn
             values.update(found)
     structures = sorted(values - {0})
     if not structures or len(structures) >= IGNORED:
         raise LabelError(
             f"the masks hold {counted(len(structures), 'different value')} beside the background",
-            where=where,
+            where=sources.predictions,
             mend="give a recipe with the labels",
         )
     return Labels.of({f"label {value}": value for value in structures})

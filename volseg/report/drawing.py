@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volseg.errors import CohortError, VolsegError
+from volseg.errors import CohortError, VolsegError, below
 from volseg.evaluation.reading import read_mask
 from volseg.evaluation.scoring import NO_MEMORY
 from volseg.geometry import Grid
-from volseg.io import Volume, read_volume, require_pair
+from volseg.io import PLAUSIBLE_SPACING, Volume, read_volume, require_pair
 from volseg.labels import Labels
 from volseg.prediction.hints import unit, volumes
 from volseg.report.cases import ReportCase
@@ -56,11 +56,13 @@ class Drawing:
         labels: of the masks.
         reading: options of :func:`volseg.io.read_volume`, for the images.
         roots: the folders that were given: errors name files below them, never the folders above.
+        spacing_range: voxel sizes in millimetres outside this range are refused, of images and of masks.
     """
 
     labels: Labels
     reading: Mapping[str, Any]
     roots: tuple[Path, ...]
+    spacing_range: tuple[float, float] = PLAUSIBLE_SPACING
 
     def __call__(self, case: ReportCase) -> Drawn:
         """Draw a case; whatever is wrong with its files is its result."""
@@ -74,12 +76,13 @@ class Drawing:
     def _drawn(self, case: ReportCase) -> Drawn:
         if case.image is None:
             raise CohortError("no image has this name")
-        image = read_volume(case.image.image, frame=case.image.frame, **self.reading)
+        allowed = self.spacing_range
+        image = read_volume(case.image.image, frame=case.image.frame, spacing_range=allowed, **self.reading)
         instances = case.truth is not None and case.truth.instances
         known = None if instances else self.labels
         masks: list[Volume | None] = []
         for mask in (case.prediction, case.truth):
-            volume = None if mask is None else read_mask(mask, known, image.grid)
+            volume = None if mask is None else read_mask(mask, known, image.grid, spacing_range=allowed)
             if volume is not None:
                 require_pair(image, volume)
             masks.append(volume)
@@ -116,12 +119,8 @@ class Drawing:
 
 def told(error: VolsegError, roots: tuple[Path, ...]) -> str:
     """An error that names a file by its place below what was given."""
-    for root in roots:
-        if error.where is not None and Path(error.where).is_relative_to(root):
-            below = Path(error.where).relative_to(root)
-            where = below.as_posix() if below.parts else root.name
-            return str(type(error)(error.what, where=where, mend=error.mend))
-    return str(error)
+    where = None if error.where is None else below(error.where, *roots)
+    return str(type(error)(error.what, where=where, mend=error.mend))
 
 
 def _about(scene: Scene, grid: Grid, labels: Labels) -> dict[str, Any]:

@@ -24,12 +24,14 @@ class Arm:
         variant: the named change that it has, if the sweep has any.
         changes: the keys that the sweep varies.
         recipe: the whole.
+        seeds: of its trainings.
     """
 
     name: str
     variant: str | None
     changes: Mapping[str, Any]
     recipe: Recipe
+    seeds: tuple[int, ...] = (0,)
 
     @property
     def folder(self) -> str:
@@ -83,7 +85,12 @@ def make_arms(sweep: SweepFile, base: Recipe, path: Path) -> tuple[Arm, ...]:
             recipe = recipe.changed(sweep.variants[variant], where=f"{path}: variants.{variant}")
         if changes:
             recipe = recipe.changed(changes, where=f"{path}: {', '.join(words)}")
-        arm = Arm(" ".join(words) or "recipe", variant, changes, recipe)
+        if sweep.seeds and recipe.training.seed != base.training.seed:
+            raise RecipeError(
+                "training.seed varies, and seeds are named too", where=f"{path}: {' '.join(words)}", mend="keep one"
+            )
+        seeds = sweep.seeds or (recipe.training.seed,)
+        arm = Arm(" ".join(words) or "recipe", variant, changes, recipe, seeds)
         arms.setdefault(recipe.digest(), arm)
     return tuple(arms.values())
 

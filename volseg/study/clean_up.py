@@ -14,7 +14,6 @@ from volseg.evaluation import Pair
 from volseg.geometry import Grid
 from volseg.inference.postprocessing import postprocess
 from volseg.io import read_labels
-from volseg.labels import Labels
 from volseg.metrics import bootstrap_mean
 from volseg.recipe import Recipe
 from volseg.recipe.postprocessing import Postprocessing
@@ -73,7 +72,7 @@ def try_all(pairs: Sequence[Pair], recipe: Recipe) -> Trials:
     instances = recipe.labelling.instances
     sizes: dict[str, list[float]] = {name: [] for name in labels.names}
     for pair in pairs:
-        truth, grid = _read(pair.truth.path, labels, pair.truth.instances or instances)
+        truth, grid = _read(pair.truth.path, recipe, pair.truth.instances or instances)
         for name in labels.names:
             count = int(labels.mask(truth, name).sum())
             if count:
@@ -81,8 +80,8 @@ def try_all(pairs: Sequence[Pair], recipe: Recipe) -> Trials:
     ways = {name: candidates(recipe.postprocessing.get(name, Postprocessing()), sizes[name]) for name in labels.names}
     dice = {name: np.empty((len(pairs), len(ways[name]))) for name in labels.names}
     for row, pair in enumerate(pairs):
-        truth, grid = _read(pair.truth.path, labels, pair.truth.instances or instances)
-        mask, _ = _read(pair.prediction.path, labels, False)
+        truth, grid = _read(pair.truth.path, recipe, pair.truth.instances or instances)
+        mask, _ = _read(pair.prediction.path, recipe, False)
         if labels.ignore is not None:
             mask = np.where(truth == labels.ignore, 0, mask)
         for name in labels.names:
@@ -125,14 +124,10 @@ def _chosen(ways: Sequence[Postprocessing], dice: npt.NDArray[np.float64], patie
     return best
 
 
-def _read(path: Path, labels: Labels, instances: bool) -> tuple[npt.NDArray[np.integer], Grid]:
-    volume = read_labels(path, None if instances else labels)
-    array = volume.array
-    if instances:
-        (structure,) = labels.structures
-        kept = array if labels.ignore is None else np.where(array == labels.ignore, 0, array)
-        array = np.where(kept > 0, structure.value, np.where(array != kept, array, 0))
-    return array, volume.grid
+def _read(path: Path, recipe: Recipe, instances: bool) -> tuple[npt.NDArray[np.integer], Grid]:
+    labels = recipe.labels
+    volume = read_labels(path, None if instances else labels, spacing_range=recipe.image.spacing_range)
+    return labels.united(volume.array) if instances else volume.array, volume.grid
 
 
 def _dice(made: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:

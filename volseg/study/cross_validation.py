@@ -18,6 +18,7 @@ from volseg.engine.log import Listener
 from volseg.engine.run_folder import RunError, RunFolder
 from volseg.engine.starting import Start, with_start
 from volseg.engine.stopping import Part, Stop
+from volseg.engine.together import Place, together
 from volseg.engine.train import train
 from volseg.errors import CohortError, UsageError
 from volseg.evaluation import Evaluation, evaluate_pairs, evaluation_csv, evaluation_json, pair_cases
@@ -93,15 +94,14 @@ def cross_validate(
     """
     stop = stop or Stop()
     work = _CrossValidation(recipe, Path(data), Path(output), start, device, stop, tell)
-    with stop.listening():
-        work.begin(resume)
+    with stop.listening(), together(device) as place:
+        work.begin(resume, place)
         for fold in range(len(work.splits)):
             interrupted = work.train(fold, deterministic, listeners)
             if interrupted is not None:
                 return CrossValidation(work.folder, interrupted)
-        if int(os.environ.get("RANK", "0")) > 0:  # one of torchrun's processes does the rest for all
-            return CrossValidation(work.folder)
-        return work.learn()
+        # one of torchrun's processes does the rest for all
+        return work.learn() if place.first else CrossValidation(work.folder)
 
 
 class _CrossValidation:
@@ -122,7 +122,7 @@ class _CrossValidation:
         self.cohort = find_cases(data)
         self.cases: dict[str, Case] = {case.name: case for case in self.cohort.labelled}
 
-    def begin(self, resume: bool) -> None:
+    def begin(self, resume: bool, place: Place) -> None:
         """Divide the cases, or find them divided as before."""
         for note in self.cohort.notes:
             self.tell(note)
@@ -142,19 +142,20 @@ class _CrossValidation:
             )
         if folds.group_by == "patient":
             refuse_aliases(cases)
-        begun = root.folds.exists()
+        begun = place.shared(root.folds.exists())
         if begun and not resume:
             raise UsageError(
                 "holds a cross-validation already",
                 where=self.folder,
                 mend="--resume goes on with it; or another folder",
             )
-        self.start = root.settle_start(self.start, begun=begun, resume=resume)
+        self.start = root.settle_start(self.start, begun=begun, resume=resume, write=place.first)
         self.recipe = with_start(self.recipe, self.start)
         if not begun:
-            root.make()
-            write_text(root.recipe, dump_recipe(self.recipe))
-            write_folds(root.folds, self.splits)
+            if place.first:
+                root.make()
+                write_text(root.recipe, dump_recipe(self.recipe))
+                write_folds(root.folds, self.splits)
             return
         root.require_same(self.recipe)
         if read_folds(root.folds, cases, group_by=folds.group_by) != self.splits:
@@ -163,6 +164,8 @@ class _CrossValidation:
                 where=self.folder,
                 mend="begin anew in another folder, or bring back the data as they were",
             )
+        if place.first:
+            root.update(self.recipe)
 
     def train(self, fold: int, deterministic: bool, listeners: Sequence[Listener]) -> str | None:
         """Train one fold, unless it is finished; tells why it cannot be gone on without it."""
@@ -232,18 +235,21 @@ class _CrossValidation:
         made = {name: raw / str(record.mask) for name, record in records.items()}
         trials = try_all(pair_cases(cases, made, raw, self.data).found, self.recipe)
         output = self.folder / "out_of_fold"
-        labels = self.recipe.labels
+        labels, allowed = self.recipe.labels, self.recipe.image.spacing_range
         masks: dict[str, Path] = {}
         for split in self.splits:
             steps = steps_of(trials.choose(without=split.validation))
             for name in split.validation:
-                stored = read_labels(made[name], labels)
+                stored = read_labels(made[name], labels, spacing_range=allowed)
                 masks[name] = output / str(records[name].mask)
                 masks[name].parent.mkdir(parents=True, exist_ok=True)
                 cleaned = postprocess(stored.array, steps, labels, stored.grid)
                 write_labels(masks[name], cleaned, stored.grid, labels, like=stored)
         evaluation = evaluate_pairs(
-            pair_cases(cases, masks, output, self.data), labels=labels, instances=self.recipe.labelling.instances
+            pair_cases(cases, masks, output, self.data),
+            labels=labels,
+            instances=self.recipe.labelling.instances,
+            spacing_range=allowed,
         )
         how = f"{len(self.splits)} folds; each case was predicted by the network that never saw its patient"
         write_json(self.folder / "metrics.json", {**evaluation_json(evaluation), "data": how, "out_of_fold": True})

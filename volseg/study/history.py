@@ -29,7 +29,7 @@ class History:
         return cls(
             tuple(log.epochs),
             tuple(event for event in log.events if event.get("event") == "validation"),
-            any(event.get("event") == "end" for event in log.events),
+            log.ended,
         )
 
     @property

@@ -14,12 +14,10 @@ from volseg.data.cohort import Case
 from volseg.engine.stopping import Stop
 from volseg.errors import CohortError
 from volseg.inference.signs import ALONE, TOGETHER
-from volseg.io.formats import ending
+from volseg.io.formats import PICTURES, ending
 from volseg.prediction import Request, plan, run
 from volseg.prediction.summary import Record
 from volseg.recipe import Recipe
-
-_PICTURES = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def predict_unseen(
     Raises:
         CohortError: if a case cannot be predicted.
     """
-    form = "png" if all(ending(case.image) in _PICTURES for case in cases.values()) else "nii.gz"
+    form = "png" if all(ending(case.image) in PICTURES for case in cases.values()) else "nii.gz"
     found: dict[str, Record] = {}
     total = sum(len(member.unseen) for member in members)
     for number, member in enumerate(members):

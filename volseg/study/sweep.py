@@ -102,7 +102,7 @@ class _Sweep:
         self.stop = stop
         self.tell = tell
         self.recipes: dict[str, dict[int, Recipe]] = {
-            arm.folder: {seed: arm.seeded(seed) for seed in file.seeds} for arm in arms
+            arm.folder: {seed: arm.seeded(seed) for seed in arm.seeds} for arm in arms
         }
         #: the epoch after which an arm was found hopeless
         self.dropped: dict[str, int] = {}
@@ -127,7 +127,7 @@ class _Sweep:
 
     def folders(self, arm: Arm) -> list[Path]:
         """The runs of an arm."""
-        return [self.folder / "runs" / arm.folder / f"seed{seed}" for seed in self.file.seeds]
+        return [self.folder / "runs" / arm.folder / f"seed{seed}" for seed in arm.seeds]
 
     def _train(self, arms: Sequence[Arm], share: float | None) -> None:
         """Bring every run of these arms to a share of its epochs, or to its end."""
@@ -137,10 +137,8 @@ class _Sweep:
             threads = max(1, (os.cpu_count() or 1) // len(self.devices))
         for arm in arms:
             until = None if share is None else pause_epoch(arm.recipe, share)
-            for seed, run in zip(self.file.seeds, self.folders(arm), strict=True):
-                outcome = outcome_of(run)
-                ended = outcome is not None and outcome.state == "out of time"
-                if not ended and not History.of(run).has_reached(until):
+            for seed, run in zip(arm.seeds, self.folders(arm), strict=True):
+                if not _settled(run, until):
                     recipe = self.recipes[arm.folder][seed]
                     jobs.append(Trial(recipe, self.data, run, self.file.fold, until, threads))
         for job in jobs:
@@ -151,7 +149,8 @@ class _Sweep:
             self.tell(f"{len(jobs)} trainings {what}")
         for done, job in enumerate(each_in_process(run_trial, jobs, self.devices, self.stop), start=1):
             outcome, best = outcome_of(job.folder), History.of(job.folder).best()
-            state = "its process was ended from outside" if outcome is None else outcome.error or outcome.state
+            assert outcome is not None  # left above, whatever came of the process
+            state = outcome.error or outcome.state
             dice = "" if best is None else f", best Dice {best['dice']:.4f} in epoch {best['epoch']}"
             self.tell(f"{done}/{len(jobs)} {named[job.folder]} {job.folder.name}: {state}{dice}")
 
@@ -160,6 +159,8 @@ class _Sweep:
         scores: dict[str, float] = {}
         for arm in arms:
             until = pause_epoch(arm.recipe, share)
+            if not all(_settled(run, until) for run in self.folders(arm)):
+                continue  # it failed, and what it reached before is no sign of what it would come to
             bests = [History.of(run).best(until) for run in self.folders(arm)]
             known = [float(best["dice"]) for best in bests if best is not None]
             if len(known) == len(bests):
@@ -187,7 +188,7 @@ class _Sweep:
 
     def _require_same(self, cases: Mapping[str, Case]) -> None:
         for arm in self.arms:
-            for seed, run in zip(self.file.seeds, self.folders(arm), strict=True):
+            for seed, run in zip(arm.seeds, self.folders(arm), strict=True):
                 if RunFolder(run).begun:
                     require_same_run(RunFolder(run), self.recipes[arm.folder][seed], cases)
 
@@ -219,3 +220,9 @@ class _Sweep:
             except BundleError as error:  # the table is what was asked for; weights may be too large for a bundle
                 self.tell(f"no bundle of the best recipe: {error}")
         return SweepResult(self.folder, rows, bundle, self.stop.why)
+
+
+def _settled(run: Path, until: int | None) -> bool:
+    """Whether a training has nothing left to do up to an epoch, or to its end."""
+    outcome = outcome_of(run)
+    return (outcome is not None and outcome.state == "out of time") or History.of(run).has_reached(until)

@@ -86,9 +86,9 @@ class SweepFile(Section):
     random: Random | None = Field(None, description="a random search, beside or instead of a grid")
     seeds: Annotated[
         tuple[Seed, ...],
-        must(lambda s: len(s) > 0 and len(set(s)) == len(s)),
+        must(lambda s: len(set(s)) == len(s)),
         Says("a list of different whole numbers"),
-    ] = Field((0,), description="training.seed of the trainings of each recipe")
+    ] = Field((), description="training.seed of the trainings of each recipe; without any one training with its own")
     fold: Annotated[int, Field(ge=0)] = Field(0, description="the fold that is validated")
     halving: Halving | None = Field(None, description="stops hopeless recipes; none trains all to their end")
     shown: Count = Field(12, description="recipes that have a name in the figure of the curves")
@@ -134,6 +134,6 @@ def load_sweep(path: Path) -> SweepFile:
         raise recipe_error(error, SweepFile, merged) from None
     if both := sorted(set(sweep.grid) & set(sweep.random.draws if sweep.random else ())):
         raise RecipeError(f"{both[0]} stands in grid and in random", where=where, mend="keep one of them")
-    if (count := len(sweep.combinations()) * len(sweep.seeds)) > _MOST:
+    if (count := len(sweep.combinations()) * max(1, len(sweep.seeds))) > _MOST:
         raise RecipeError(f"these are {count} trainings", where=where, mend=f"at most {_MOST} are one sweep")
     return sweep

@@ -71,21 +71,21 @@ def make_row(
         interrupted: whether the sweep itself was cut off.
     """
     histories = [History.of(run) for run in runs]
-    outcomes = [outcome for run in runs if (outcome := outcome_of(run)) is not None]
+    ended = [(how, history) for run, history in zip(runs, histories, strict=True) if (how := outcome_of(run))]
     bests = [history.best(epoch) for history in histories]
     scores = [dice_by_case(best) for best in bests if best is not None]
     told = [float(best["dice"]) for best in bests if best is not None]
-    error = next((outcome.error for outcome in outcomes if outcome.state == "failed"), None)
-    lost = any(outcome.state == "lost" for outcome in outcomes)
-    state = "done"
-    if error is not None:
-        state = "failed"
+    failed = [how.error for how, _ in ended if how.state == "failed"]
+    lost = [how.error for how, history in ended if how.state == "lost" and not history.finished]
+    state, error = "done", None
+    if failed:
+        state, error = "failed", failed[0]
     elif epoch is not None:
         state = "stopped early"
     elif interrupted and not all(history.finished for history in histories):
         state = "interrupted"
     elif lost:
-        state, error = "failed", "its process was ended from outside; perhaps there was not enough memory"
+        state, error = "failed", lost[0]
     dice, iou = (_mean(scores, patients, measure) for measure in (_same, _iou))
     chosen = max(range(len(bests)), key=lambda k: -1.0 if bests[k] is None else float((bests[k] or {})["dice"]))
     return Row(
@@ -99,7 +99,7 @@ def make_row(
         cost,
         max((history.epoch for history in histories), default=0),
         float(np.mean([history.seconds for history in histories])) if histories else 0.0,
-        max((outcome.memory for outcome in outcomes if outcome.memory is not None), default=None),
+        max((how.memory for how, _ in ended if how.memory is not None), default=None),
         runs[chosen] if bests[chosen] is not None else None,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from volseg.engine.log import Event
@@ -16,6 +16,7 @@ from volseg.io.atomic import write_json
 from volseg.recipe import Recipe
 
 _OUTCOME = "trial.json"
+_LOST = "its process was ended from outside; perhaps there was not enough memory"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Outcome:
     """How a training ended, the last time that it ran.
 
     Attributes:
-        state: ``done``, ``paused``, ``stopped`` by a signal, ``out of time`` or ``failed``.
+        state: ``done``, ``paused``, ``stopped`` by a signal, ``out of time``, ``failed``, or ``lost`` if its process
+            was ended before it could tell.
         error: the one line of what went wrong.
         memory: bytes at the worst moment: of the GPU, or resident in its process.
     """
@@ -102,8 +104,7 @@ def run_trial(trial: Trial, device: str) -> None:
         state, error = "failed", "does not fit into memory"
     before = outcome_of(trial.folder)
     memory = max(filter(None, (before.memory if before else None, _memory(device))), default=None)
-    trial.folder.mkdir(parents=True, exist_ok=True)
-    write_json(trial.folder / _OUTCOME, {"state": state, "error": error, "memory": memory})
+    _leave(trial.folder, Outcome(state, error, memory))
 
 
 def outcome_of(folder: Path) -> Outcome | None:
@@ -117,10 +118,14 @@ def outcome_of(folder: Path) -> Outcome | None:
 
 
 def forget_outcome(folder: Path) -> None:
-    """Before a training is gone on with: what is found afterwards is of this time."""
+    """Before a training is begun or gone on with: what is found afterwards is of this time."""
     known = outcome_of(folder)
-    if known is not None:
-        write_json(folder / _OUTCOME, {"state": "lost", "error": known.error, "memory": known.memory})
+    _leave(folder, Outcome("lost", _LOST, known.memory if known else None))
+
+
+def _leave(folder: Path, outcome: Outcome) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _OUTCOME, asdict(outcome))
 
 
 def pause_epoch(recipe: Recipe, share: float) -> int:

@@ -87,7 +87,7 @@ def compare_average(
 
 def _dice(predictor: Predictor, case: Case, recipe: Recipe) -> float:
     """The mean Dice of a case over the structures that are there; 1 where none is, rightly."""
-    allowed = (recipe.image.allowed_spacing[0], recipe.image.allowed_spacing[1])
+    allowed = recipe.image.spacing_range
     volumes = [read_volume(path, frame=case.frame, spacing_range=allowed) for path in case.images]
     made = predictor(volumes).labels
     assert case.label is not None
@@ -95,7 +95,7 @@ def _dice(predictor: Predictor, case: Case, recipe: Recipe) -> float:
     instances = case.instances or recipe.labelling.instances
     truth = read_labels(case.label, None if instances else labels, spacing_range=allowed).array
     if instances:
-        truth = np.where(truth > 0, labels.values[0], 0)
+        truth = labels.united(truth)
     counted = count_overlaps(made.astype(np.int32), truth.astype(np.int32), labels, where=case.name)
     dice = [counted[name].dice for name in labels.names if not np.isnan(counted[name].dice)]
     return float(np.mean(dice)) if dice else 1.0

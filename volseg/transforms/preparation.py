@@ -25,7 +25,8 @@ class Prepared:
         image: (channels, *spatial), float32.
         turn: from the stored axes to the network's.
         grid: the image's grid; ``turn.target`` is the same field of view with the stored voxels.
-        steps: voxels of ``turn.target`` from one of ``grid`` to the next along each axis, where voxels are points.
+        steps: voxels of ``turn.target`` from one of ``grid`` to the next along each axis, where voxels are points and
+            the two grids differ: they may do so with as many voxels.
     """
 
     image: Tensor
@@ -69,10 +70,11 @@ class Preparation:
         if len(self.spacing) != stored.ndim:
             raise UsageError(f"a spacing of {len(self.spacing)} numbers does not fit a {stored.ndim}-D image")
         wanted = [new or old for new, old in zip(self.spacing, turn.target.spacing, strict=True)]
-        if self.voxels == "points":
-            return turn, turn.target.sampled(wanted)
-        seen = turn.target.resampled(wanted)
-        return turn, turn.target if seen.shape == turn.target.shape else seen
+        points = self.voxels == "points"
+        seen = turn.target.sampled(wanted) if points else turn.target.resampled(wanted)
+        # as many areas over one field of view are the same ones; as many points may lie further apart
+        same = seen.same_as(turn.target) if points else seen.shape == turn.target.shape
+        return turn, turn.target if same else seen
 
     def image(self, channels: Sequence[Volume]) -> Prepared:
         """The channels of one case, on one grid, as the network sees them."""
@@ -85,7 +87,7 @@ class Preparation:
         stacked = torch.from_numpy(np.stack(turned, dtype=np.float32, casting="unsafe"))
         padding = sorted({*self.padding, *found})
         steps = None
-        if self.voxels == "points":
+        if self.voxels == "points" and grid != turn.target:
             steps = tuple(new / old for new, old in zip(grid.spacing, turn.target.spacing, strict=True))
         if self.normalised == "resampled":
             moved = regrid(stacked, grid.shape, self.order, steps)
@@ -106,7 +108,7 @@ class Preparation:
 
 def regrid_labels(labels: Tensor, shape: Sequence[int], steps: Sequence[float] | None = None) -> Tensor:
     """A label map (1, *spatial) brought to ``shape``, each voxel by the largest share; ties go to the lower value."""
-    if tuple(labels.shape[1:]) == tuple(shape):
+    if steps is None and tuple(labels.shape[1:]) == tuple(shape):
         return labels
     wide = labels.to(torch.int64) if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
     result = torch.zeros((1, *shape), dtype=wide.dtype)

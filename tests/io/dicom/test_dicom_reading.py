@@ -22,6 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from volseg.errors import VolumeError
 from volseg.geometry import Grid
+from volseg.io import read_volume
 from volseg.io.dicom import is_dicom, list_series, read_series
 from volseg.io.volume import Volume
 
@@ -181,6 +182,44 @@ def test_the_padding_value_is_told_in_rescaled_units(dicom_series: Series, store
 
     volume = read_series(dicom_series(edit=edit)[0].parent)
     assert volume.padding == (-3000 if signed else 62536)
+
+
+@pytest.mark.parametrize("told", [None, -1000])
+def test_voxels_are_judged_as_in_other_formats(dicom_series: Series, told: int | None) -> None:
+    """Values that stand apart as padding are found where no header tells of padding; one that does is believed."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.PixelRepresentation = 1
+        values = ds.pixel_array.astype("<i2")
+        values[:, 0] = -2000
+        ds.PixelData = values.tobytes()
+        if told is not None:
+            ds.add_new("PixelPaddingValue", "SS", told)
+
+    volume = read_volume(dicom_series(edit=edit)[0].parent)
+    assert volume.padding == (-2000 if told is None else told)
+    assert volume.notes == ("60 voxels hold the padding value -2000",)
+    constant = dicom_series("constant", edit=lambda ds, k: setattr(ds, "PixelData", bytes(240)))[0].parent
+    assert read_volume(constant).notes == ("all voxels hold the same value, 0",)
+
+
+def test_nan_in_a_parametric_map_is_refused_or_filled(dicom_series: Series) -> None:
+    """As in other formats, with the same words."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        values = ds.pixel_array.astype("<f4")
+        values[0, 0] = np.nan
+        del ds.PixelData, ds.PixelRepresentation, ds.BitsStored, ds.HighBit
+        ds.BitsAllocated, ds.FloatPixelData = 32, values.tobytes()
+
+    folder = dicom_series(slices=2, edit=edit, sop_class="1.2.840.10008.5.1.4.1.1.30")[0].parent
+    with pytest.raises(VolumeError, match=r"holds 2 NaN voxels of 240; .*--fill-nan VALUE"):
+        read_volume(folder)
+    volume = read_volume(folder, fill_nan=-1)
+    expected = made_up(2)
+    expected[0, 0] = -1
+    np.testing.assert_array_equal(volume.array, expected)
+    assert volume.notes == ("2 NaN voxels replaced by -1",)
 
 
 def test_radiographs_have_two_dimensions_and_negatives_are_inverted(dicom_series: Series) -> None:

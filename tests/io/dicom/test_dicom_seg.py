@@ -47,7 +47,7 @@ def without_ignored(mask: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
 def test_round_trip(dicom_series: Series, tmp_path: Path, kind: Any) -> None:
-    """What was written is read back: values by name, on the source's grid, empty slices and all."""
+    """What was written is read back: values by name, on the source's grid, empty slices and all; so are booleans."""
     volume = read_series(dicom_series()[0].parent)
     mask, path = a_mask(volume.array.shape), tmp_path / "mask.dcm"
     write_dicom_seg(path, mask, volume, LABELS, kind=kind)
@@ -55,6 +55,8 @@ def test_round_trip(dicom_series: Series, tmp_path: Path, kind: Any) -> None:
     np.testing.assert_array_equal(back.array, without_ignored(mask))
     assert back.grid == volume.grid
     assert labels is LABELS
+    write_dicom_seg(path, mask == 1, volume, Labels.of({"liver": 1}), kind=kind)
+    np.testing.assert_array_equal(read_dicom_seg(path, grid=volume.grid)[0].array, mask == 1)
     assert [entry.name for entry in tmp_path.iterdir() if "partial" in entry.name] == []
 
 

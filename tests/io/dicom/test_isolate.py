@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pydicom.uid import HTJ2KLossless, RLELossless
 from volseg.errors import MissingExtra, VolumeError
 from volseg.io.dicom import isolate, read_series
 from volseg.io.dicom.isolate import Budget, run_isolated
+from volseg.io.dicom.patients import patients_of
 from volseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
 from volseg.labels import Labels
 
@@ -27,13 +29,13 @@ CHILD = """
 import sys
 from volseg.io.dicom import worker
 {body}
-worker._JOBS["read"] = "__main__:job"
+worker._JOBS["{name}"] = "__main__:job"
 worker.main()
 """
 
 
-def child(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    monkeypatch.setattr(isolate, "COMMAND", (sys.executable, "-P", "-c", CHILD.format(body=body)))
+def child(monkeypatch: pytest.MonkeyPatch, body: str, name: str = "read") -> None:
+    monkeypatch.setattr(isolate, "COMMAND", (sys.executable, "-P", "-c", CHILD.format(body=body, name=name)))
 
 
 def told(budget: Budget = SMALL) -> str:
@@ -124,6 +126,34 @@ def test_an_answer_that_lies_about_its_voxels_is_refused(dicom_series: Series, m
     child(monkeypatch, f"def job(request):\n    return {dict(facts, dtype='object')!r}")
     with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
         read_series(folder)
+
+
+def test_whose_files_are_is_told_by_a_hash(dicom_series: Series) -> None:
+    """Files of one patient have one, another issuer's number is another patient's, and who is not named has none."""
+
+    def edit(dataset: Any, k: int) -> None:
+        dataset.PatientID = ["SECRET-4711", "SECRET-4711 ", "SECRET-4711", "", "other"][k]
+        if k == 2:
+            dataset.IssuerOfPatientID = "elsewhere"
+
+    one, same, elsewhere, nobody, other = patients_of(dicom_series(edit=edit))
+    assert one == same
+    assert nobody is None
+    assert len({one, elsewhere, other}) == 3
+    assert one is not None
+    assert "SECRET" not in one
+    assert patients_of([]) == ()
+
+
+def test_whose_files_are_is_parsed_in_the_child_too(dicom_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that crashes is one line about the folder, and so is an answer about fewer files."""
+    files = dicom_series()
+    child(monkeypatch, "def job(request):\n    import os, signal\n    os.kill(os.getpid(), signal.SIGSEGV)", "patients")
+    with pytest.raises(VolumeError, match=rf"^{files[0].parent}: the DICOM reader crashed on it \(SIGSEGV\)"):
+        patients_of(files)
+    child(monkeypatch, "def job(request):\n    return {'patients': [None]}", "patients")
+    with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
+        patients_of(files)
 
 
 def test_a_codec_that_is_not_installed_is_named_with_its_extra(

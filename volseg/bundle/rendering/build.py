@@ -20,7 +20,7 @@ from volseg.bundle.rendering.configs import rendered_configs, written
 from volseg.bundle.rendering.licences import data_licence, weights_licence
 from volseg.bundle.rendering.metadata import bundle_name, metadata
 from volseg.bundle.state_dict import as_state_dict, read_weights
-from volseg.bundle.storage.manifest import MANIFEST, make_manifest
+from volseg.bundle.storage.manifest import MANIFEST, RECIPE, SAFETENSORS, STATE, make_manifest
 from volseg.bundle.storage.zip_records import Problem
 from volseg.bundle.verifying.golden import make_golden
 from volseg.bundle.verifying.golden_files import GoldenFiles
@@ -33,7 +33,6 @@ from volseg.prediction.trust import Trust
 from volseg.recipe import Recipe, dump_recipe
 
 RESULTS = "docs/results.json"
-STATE, SAFETENSORS = "models/model.pt", "models/model.safetensors"
 LOGGING = b"""# what a run tells: a line each, on stdout
 [loggers]
 keys=root,volseg
@@ -142,7 +141,7 @@ def render(
     """
     files: dict[str, bytes] = {"configs/metadata.json": written(metadata(recipe, results))}
     files |= rendered_configs(recipe, len(members))
-    files["configs/recipe.yaml"] = dump_recipe(recipe).encode()
+    files[RECIPE] = dump_recipe(recipe).encode()
     files["configs/logging.conf"] = LOGGING
     files["LICENSE"] = weights_licence(recipe).encode()
     files["docs/data_license.txt"] = data_licence(recipe).encode()
@@ -230,7 +229,7 @@ def _golden(
 ) -> dict[str, bytes]:
     """The acceptance case: the one in the folder, where it is of this recipe and these weights, or a new one."""
     raw, paths = as_safetensors(weights), GoldenFiles.among(_rendered_before(target))
-    before = {"configs/recipe.yaml": dump_recipe(recipe).encode(), SAFETENSORS: raw}
+    before = {RECIPE: dump_recipe(recipe).encode(), SAFETENSORS: raw}
     before |= {member_name(number): as_safetensors(member) for number, member in enumerate(members, start=1)}
     same = len(members) == len(member_names(_rendered_before(target)))
     if (

@@ -25,6 +25,8 @@ from volseg.errors import BundleError
 MANIFEST = "manifest.json"
 METADATA = "configs/metadata.json"
 RECIPE = "configs/recipe.yaml"
+#: the weights, as MONAI reads them and as volseg does
+STATE, SAFETENSORS = "models/model.pt", "models/model.safetensors"
 FORMAT = "volseg bundle manifest 1"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

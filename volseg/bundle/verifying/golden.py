@@ -21,7 +21,7 @@ import numpy.typing as npt
 from volseg.bundle.load import Bundle, load_bundle
 from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, read_whole
 from volseg.bundle.storage.limits import MIB
-from volseg.bundle.storage.manifest import RECIPE
+from volseg.bundle.storage.manifest import RECIPE, SAFETENSORS
 from volseg.bundle.verifying.golden_files import MASK, GoldenFiles, image_paths
 from volseg.bundle.verifying.golden_phantoms import phantoms
 from volseg.errors import BundleError, VolsegError
@@ -29,7 +29,6 @@ from volseg.inference.predictor import Predictor
 from volseg.io import Volume, read_labels, read_volume, write_labels, write_volume
 from volseg.labels import Labels
 
-_WEIGHTS = "models/model.safetensors"
 _LARGEST = 16 * MIB
 # a bundle may ask for any spacing: what its small image would be resampled to is judged before it is
 _MOST_VOXELS = 2**24
@@ -115,7 +114,7 @@ def golden_to_pack(path: StrPath) -> dict[str, bytes]:
         BundleError: if the bundle does not give the mask that is kept in it, or its recipe and weights do not fit.
     """
     with open_bundle(path) as files:
-        if RECIPE not in files.sizes or _WEIGHTS not in files.sizes:
+        if RECIPE not in files.sizes or SAFETENSORS not in files.sizes:
             return {}
         bundle, golden = load_bundle(path), GoldenFiles.among(files.sizes)
         if golden is None:

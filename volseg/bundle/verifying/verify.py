@@ -18,13 +18,13 @@ from volseg.bundle.audit.contents import audit_file
 from volseg.bundle.audit.finding import Weight
 from volseg.bundle.load import Bundle, load_bundle
 from volseg.bundle.packing import check_archive
-from volseg.bundle.rendering.build import RESULTS, SAFETENSORS, STATE, render
+from volseg.bundle.rendering.build import RESULTS, render
 from volseg.bundle.state_dict import parse_state_dict
 from volseg.bundle.storage.compared import differing
 from volseg.bundle.storage.files import BundleFiles, StrPath, open_bundle, read_whole
 from volseg.bundle.storage.folder import FolderFiles
 from volseg.bundle.storage.json_text import read_json
-from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_files
+from volseg.bundle.storage.manifest import MANIFEST, SAFETENSORS, STATE, Manifest, check_files
 from volseg.bundle.storage.private_copy import private_copy
 from volseg.bundle.verifying.golden import GoldenOutcome, judge_golden
 from volseg.bundle.verifying.signing import check_signature, signature_path

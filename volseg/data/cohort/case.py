@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from volseg.errors import CohortError
 
@@ -72,26 +72,6 @@ class Case:
     def image(self) -> Path:
         """The image, or the first channel of it."""
         return self.images[0]
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "images": [str(path) for path in self.images],
-            "label": None if self.label is None else str(self.label),
-            "patient": self.patient,
-            "group": self.group,
-            "frame": self.frame,
-            "moment": self.moment,
-            "split": self.split,
-            "instances": self.instances,
-            "folder": self.folder,
-        }
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, object]) -> Case:
-        images = tuple(Path(path) for path in cast(list[str], stored["images"]))
-        label = None if stored["label"] is None else Path(cast(str, stored["label"]))
-        return cls(**{**stored, "images": images, "label": label})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

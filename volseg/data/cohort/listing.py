@@ -10,7 +10,7 @@ from pathlib import Path
 from volseg.data.cohort.naming import counted, natural, stem
 from volseg.errors import CohortError
 from volseg.io.dicom import is_dicom
-from volseg.io.formats import ENDINGS, ending
+from volseg.io.formats import ENDINGS, PICTURES, ending
 
 # Beside the images of some layout, and no images.
 _COMPANIONS = {"info.cfg", "dataset.json", "phantom.json", "dicomdir", "thumbs.db", "desktop.ini"}
@@ -20,7 +20,6 @@ _IGNORED_FOLDERS = {"__macosx"}
 # The voxels of a header that lies beside them.
 _DETACHED = {".raw", ".zraw", ".raw.gz"}
 _DICOM = {end for end, form in ENDINGS.items() if form.kind == "dicom"}
-_PICTURES = {end for end, form in ENDINGS.items() if form.kind == "picture"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def list_images(root: Path) -> Listing:
     items: list[Item] = []
     strange: list[Path] = []
     _walk(root, "", items, strange, frozenset())
-    others = [item for item in items if ending(item.path) not in _PICTURES]
+    others = [item for item in items if ending(item.path) not in PICTURES]
     if any(item.dicom or ending(item.path) for item in others):  # a folder that cannot be listed tells nothing
         return Listing(root, tuple(others), tuple(strange), len(items) - len(others))
     return Listing(root, tuple(items), tuple(strange))

@@ -1,4 +1,4 @@
-"""The child's reading jobs: which series a folder holds, and one of them as voxels."""
+"""The child's reading jobs: which series a folder holds, one of them as voxels, and whose files are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import UsageError, VolumeError
-from volseg.io.dicom.headers import Plane, planes_of, scan
+from volseg.io.dicom.headers import Plane, planes_of, read_header, scan
 from volseg.io.dicom.stacks import Stack, mixture, place_key, stacks_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,17 @@ def outline_job(request: Mapping[str, Any]) -> dict[str, Any]:
     """Where the voxels of one series are, by its headers alone."""
     _, placed, _ = _placed(request)
     return {**_lie(placed), "modality": placed.planes[0].modality}
+
+
+def patients_job(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose each file is, as a hash: the ID itself stays here."""
+    return {"patients": [_patient(Path(file)) for file in request["files"]]}
+
+
+def _patient(file: Path) -> str | None:
+    header = read_header(file, ["PatientID", "IssuerOfPatientID"])
+    told, issuer = (str(header.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
+    return sha256(f"{issuer}\0{told}".encode()).hexdigest() if told else None
 
 
 def _placed(request: Mapping[str, Any]) -> tuple[Stack, Placement, list[str]]:

@@ -85,8 +85,9 @@ def request_for(path: Path, series: str | None) -> dict[str, Any]:
     else:
         raise VolumeError("no such file or folder", where=path)
     return {
-        "files": [str(file.absolute()) for file in files],
-        "file": None if named is None else str(named.absolute()),
+        # as they were given: the child works in the same folder, and its errors name files so
+        "files": [str(file) for file in files],
+        "file": None if named is None else str(named),
         "series": series,
         "where": str(path),
     }

@@ -16,6 +16,7 @@ from volseg.errors import VolsegError
 _JOBS = {
     "outline": "volseg.io.dicom.reading:outline_job",
     "list": "volseg.io.dicom.reading:list_job",
+    "patients": "volseg.io.dicom.reading:patients_job",
     "read": "volseg.io.dicom.reading:read_job",
     "write_seg": "volseg.io.dicom.segmentation:write_job",
     "read_seg": "volseg.io.dicom.segmentation:read_job",
