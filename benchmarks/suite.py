@@ -53,6 +53,8 @@ ENTRIES = (
     Entry("chaos nan-case"),
     Entry("time_to_dice hippocampus --data {data}/hippocampus --work {work}/hippocampus"),
     Entry("time_to_dice acdc --data {data}/acdc/training --work {work}/acdc"),
+    Entry("trust hippocampus --data {data}/hippocampus --work {work}/trust_hippocampus"),
+    Entry("trust acdc --data {data}/acdc/training --work {work}/trust_acdc"),
     Entry("em --data {data}/em --work {work}/em"),
     Entry("nuclei_parts --data {data}/nuclei --work {work}/nuclei"),
     Entry("fuzz all", needs="atheris"),

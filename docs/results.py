@@ -30,7 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "A volume through a network": ("inference", "growth", "memory", "resample", "folder"),
     "Files": ("read", "chaos_bitflip", "chaos_diskfull", "chaos_kill_writer"),
     "Training": ("elastic", "spatial", "weightmap", "train_step", "time_to_dice", "plan_memory", "chaos_train"),
-    "Quality": ("em", "nuclei_parts"),
+    "Quality": ("trust", "em", "nuclei_parts"),
     "The command line": ("startup",),
     "The tests": ("mutants",),
 }
