@@ -149,10 +149,21 @@ def test_any_network_is_averaged_over_turned_copies(
     assert np.abs(prediction.probabilities / 255 - expected.numpy()).max() <= 0.6 / 255
 
 
-def test_the_members_share_the_memory() -> None:
-    """A limit is for all members together."""
-    two = Predictor([network(0), network(1)], PREPARATION, DECISION, LABELS, max_memory="1GiB")
-    assert two.max_memory == 2**29
+def test_the_members_share_the_memory(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit is for all of them together; what the libraries take is taken once, however many they are."""
+    streamed, seen = predictor.stream_logits, []
+
+    def listening(*args: Any, **options: Any) -> Any:
+        seen.append(options["max_memory"])
+        return streamed(*args, **options)
+
+    monkeypatch.setattr(predictor, "stream_logits", listening)
+    many = Predictor([network(0)] * 30, PREPARATION, DECISION, LABELS, max_memory="1GiB")
+    assert many([volume]).grid == volume.grid
+    once = planner.libraries(torch.device("cpu"))
+    assert seen == [(2**30 - once) // 30 + once] * 30
+    needed, one = many.needs(volume.grid, 1), Predictor([network(0)], PREPARATION, DECISION, LABELS)
+    assert needed == 30 * (one.needs(volume.grid, 1) - once) + once
 
 
 def test_without_a_limit_members_share_what_is_left(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +180,8 @@ def test_without_a_limit_members_share_what_is_left(volume: Volume, monkeypatch:
     two = Predictor([network(s, norm="instance") for s in (0, 1)], PREPARATION, DECISION, LABELS)
     room = two.needs(volume.grid, 1)
     assert room is not None
-    for left[0], each in ((room, None), (room - 2, room // 2 - 1), (1000, None)):
+    once = planner.libraries(torch.device("cpu"))
+    for left[0], each in ((room, None), (room - 2, (room - 2 - once) // 2 + once), (1000, None)):
         seen.clear()
         assert two([volume]).grid == volume.grid
         assert seen == [each, each]

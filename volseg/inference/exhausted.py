@@ -53,8 +53,8 @@ def within_memory(what: str, *, where: str | None = None, mend: str) -> Iterator
 class VolumeTooLarge(MemoryLimitError):
     """A volume that no way of working segments within the memory allowed.
 
-    >>> print(VolumeTooLarge.of((64, 64, 64), 2**20, 2**21).for_members(2))
-    a volume of 64x64x64 does not fit 2 MiB; allow at least 4 MiB
+    >>> print(VolumeTooLarge.of((64, 64, 64), 3 * 2**20, 5 * 2**20).for_members(2, 4 * 2**20, once=2**20))
+    a volume of 64x64x64 does not fit 4 MiB; allow at least 9 MiB
     """
 
     size: tuple[int, ...]
@@ -70,6 +70,6 @@ class VolumeTooLarge(MemoryLimitError):
         told.size, told.allowed, told.needed = tuple(size), allowed, needed
         return told
 
-    def for_members(self, count: int) -> VolumeTooLarge:
-        """The same of as many networks that share the memory."""
-        return VolumeTooLarge.of(self.size, self.allowed * count, self.needed * count)
+    def for_members(self, count: int, allowed: int, *, once: int) -> VolumeTooLarge:
+        """The same of as many networks that share what is allowed; of what each needs, ``once`` is had once."""
+        return VolumeTooLarge.of(self.size, allowed, (self.needed - once) * count + once)

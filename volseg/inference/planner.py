@@ -118,4 +118,9 @@ def predicted(network: Levels, size: Sequence[int], axis: int, rows: int, replay
 
 def with_overhead(count: int, device: torch.device) -> int:
     """What a counted peak of tensors becomes on a device."""
-    return int(count * (_ALLOCATOR if device.type == "cpu" else 1.25)) + _LIBRARIES.get(device.type, 0)
+    return int(count * (_ALLOCATOR if device.type == "cpu" else 1.25)) + libraries(device)
+
+
+def libraries(device: torch.device) -> int:
+    """What the libraries take beside all tensors: once, however many networks run."""
+    return _LIBRARIES.get(device.type, 0)

@@ -21,6 +21,7 @@ from volseg.geometry import Grid
 from volseg.inference.exhausted import VolumeTooLarge
 from volseg.inference.memory import available, parse_bytes
 from volseg.inference.pieces import device_of, needed_bytes, stream_logits
+from volseg.inference.planner import libraries
 from volseg.inference.postprocessing import Steps, postprocess
 from volseg.inference.signs import Signs
 from volseg.inference.stream import Decided, Decision, Piece, decide
@@ -92,8 +93,7 @@ class Predictor:
         self.members = [turned(network, turn) for network in networks for turn in turns] or list(networks)
         self.of_logits = decision
         self.decision = decision if len(self.members) == 1 else replace(decision, given="probabilities")
-        # all members pass over the volume together, each with its share of the memory
-        self.max_memory = None if max_memory is None else parse_bytes(max_memory) // len(self.members)
+        self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.tile = tile
         self.blend = blend
         self.precision: Precision = precision
@@ -176,21 +176,32 @@ class Predictor:
             "precision": self.precision,
         }
 
+    @property
+    def _device(self) -> torch.device:
+        return device_of(self.members[0], torch.empty(0))
+
+    @property
+    def _once(self) -> int:
+        """What is part of each member's need and taken once."""
+        return libraries(self._device)
+
     def _needs(self, shape: Sequence[int], limit: int | None) -> int | None:
         # turned copies of a network take what it takes
         each = [needed_bytes(shape, one, max_memory=limit, **self._how) for one in self.members[:: self.turns]]
-        return None if None in each else sum(filter(None, each)) * self.turns
+        return None if None in each else sum(filter(None, each)) * self.turns - (len(self.members) - 1) * self._once
 
     def _limit(self, image: Tensor) -> int | None:
-        """What each member may take.
+        """What each member may take: they pass over the volume together.
 
         Of a limit it is its share. Without one members that do not fit side by side share what the machine has left
         now: each would take all of it, since it plans when those before it hold nothing yet.
         """
-        if self.max_memory is not None or len(self.members) == 1:
+        if len(self.members) == 1:
             return self.max_memory
-        left = available(device_of(self.members[0], image))
-        share = left // len(self.members)
+        left = available(self._device) if self.max_memory is None else self.max_memory
+        share = (left - self._once) // len(self.members) + self._once
+        if self.max_memory is not None:
+            return share
         try:
             needed = self._needs(image.shape, None)
             if needed is None or needed <= left:
@@ -206,7 +217,8 @@ class Predictor:
         try:
             yield
         except VolumeTooLarge as error:
-            raise error.for_members(len(self.members)) from error
+            allowed = error.allowed if self.max_memory is None else self.max_memory
+            raise error.for_members(len(self.members), allowed, once=self._once) from error
 
     def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
         limit = self._limit(prepared.image)
