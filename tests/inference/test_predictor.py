@@ -149,8 +149,8 @@ def test_any_network_is_averaged_over_turned_copies(
     assert np.abs(prediction.probabilities / 255 - expected.numpy()).max() <= 0.6 / 255
 
 
-def test_the_members_share_the_memory(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit is for all of them together; what the libraries take is taken once, however many they are."""
+def limits_given(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """A list of the memory that each member may take, filled as they begin."""
     streamed, seen = predictor.stream_logits, []
 
     def listening(*args: Any, **options: Any) -> Any:
@@ -158,6 +158,12 @@ def test_the_members_share_the_memory(volume: Volume, monkeypatch: pytest.Monkey
         return streamed(*args, **options)
 
     monkeypatch.setattr(predictor, "stream_logits", listening)
+    return seen
+
+
+def test_the_members_share_the_memory(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit is for all of them together; what the libraries take is taken once, however many they are."""
+    seen = limits_given(monkeypatch)
     many = Predictor([network(0)] * 30, PREPARATION, DECISION, LABELS, max_memory="1GiB")
     assert many([volume]).grid == volume.grid
     once = planner.libraries(torch.device("cpu"))
@@ -168,13 +174,7 @@ def test_the_members_share_the_memory(volume: Volume, monkeypatch: pytest.Monkey
 
 def test_without_a_limit_members_share_what_is_left(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they do not fit side by side; not where there is room for all, nor where their shares are too small."""
-    streamed, seen, left = predictor.stream_logits, [], [1 << 40]
-
-    def listening(*args: Any, **options: Any) -> Any:
-        seen.append(options["max_memory"])
-        return streamed(*args, **options)
-
-    monkeypatch.setattr(predictor, "stream_logits", listening)
+    seen, left = limits_given(monkeypatch), [1 << 40]
     for module in (predictor, planner, ways.whole):
         monkeypatch.setattr(module, "available", lambda _: left[0])
     two = Predictor([network(s, norm="instance") for s in (0, 1)], PREPARATION, DECISION, LABELS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from volseg.cli import console
+from volseg.cli import reading as options
 from volseg.cli.evaluate import require_places
 from volseg.errors import UsageError
 
@@ -56,7 +57,6 @@ def cardiac(
     """
     from volseg.evaluation.cardiac import cardiac_csv, cardiac_json, measure_found
     from volseg.evaluation.hearts import Roles, find_hearts
-    from volseg.io import PLAUSIBLE_SPACING
     from volseg.io.atomic import write_bytes, write_text
     from volseg.recipe import load_recipe
 
@@ -64,13 +64,14 @@ def cardiac(
     if plot and not truths:
         raise UsageError("--plot compares with the truth", mend="give --truths")
     declared = load_recipe(recipe) if recipe else None
-    allowed = declared.image.spacing_range if declared else PLAUSIBLE_SPACING
     roles = Roles.of(lv, rv, myo, declared.labels if declared else None)
     found = find_hearts(predictions, truths, info)
     for note in found.notes:
         console.say(note)
     with console.progress("measuring", found.masks) as step:
-        study = measure_found(found, roles=roles, spacing_range=allowed, processes=processes, step=step)
+        study = measure_found(
+            found, roles=roles, spacing_range=options.allowed_spacing(declared), processes=processes, step=step
+        )
     write_text(output, cardiac_csv(study))
     if plot and study.compared:
         from volseg.evaluation.bland_altman import bland_altman_svg

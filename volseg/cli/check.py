@@ -40,7 +40,6 @@ def check(
     from volseg.data import aliases, codings
     from volseg.data.cohort import find_cases
     from volseg.data.judgement import judge_all
-    from volseg.io import PLAUSIBLE_SPACING
     from volseg.recipe import load_recipe
 
     declared = load_recipe(recipe) if recipe else None
@@ -55,7 +54,7 @@ def check(
             declared.labels if declared else None,
             reading=reading,
             instances=declared.labelling.instances if declared else False,
-            spacing_range=declared.image.spacing_range if declared else PLAUSIBLE_SPACING,
+            spacing_range=options.allowed_spacing(declared),
             processes=processes,
         )
         for judgement in judgements:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from volseg.cli import console
+from volseg.cli import reading as options
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +86,6 @@ def evaluate(
         volseg evaluate -p masks/ -g data/ -o metrics.json --compare others/
     """
     from volseg.evaluation import evaluate_pairs, evaluation_csv, evaluation_json, pair_masks
-    from volseg.io import PLAUSIBLE_SPACING
     from volseg.io.atomic import write_json, write_text
     from volseg.metrics import EmptyPolicy
     from volseg.recipe import load_recipe
@@ -106,7 +106,7 @@ def evaluate(
             policy=EmptyPolicy(both_empty.value, missed.value),
             resample=resample,
             partial=partial,
-            spacing_range=declared.image.spacing_range if declared else PLAUSIBLE_SPACING,
+            spacing_range=options.allowed_spacing(declared),
             processes=processes,
             step=step,
         )

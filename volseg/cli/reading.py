@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from volseg.recipe import Recipe
 
 
 class Geometry(StrEnum):
@@ -39,3 +42,10 @@ def reading(series: str | None, geometry: Geometry | None, assume_ras: bool, fil
     """The options as :func:`volseg.io.read_volume` takes them."""
     trusted = None if geometry is None else geometry.value
     return {"series": series, "geometry": trusted, "assume_ras": assume_ras, "fill_nan": fill_nan}
+
+
+def allowed_spacing(recipe: Recipe | None) -> tuple[float, float]:
+    """The voxel sizes that are read, in millimetres: those that the recipe allows, where one was named."""
+    from volseg.io import PLAUSIBLE_SPACING
+
+    return PLAUSIBLE_SPACING if recipe is None else recipe.image.spacing_range

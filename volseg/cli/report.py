@@ -57,13 +57,12 @@ def report(
         volseg report -i data/ -p masks/ -o report/
         volseg report -i data/ -p masks/ -g data/ -o report/
     """
-    from volseg.io import PLAUSIBLE_SPACING
     from volseg.recipe import load_recipe
     from volseg.report import Drawing, Sources, gather, require_place, write_report
 
     require_place(output)
     declared = load_recipe(recipe) if recipe else None
-    allowed = declared.image.spacing_range if declared else PLAUSIBLE_SPACING
+    allowed = options.allowed_spacing(declared)
     reading = options.reading(series, geometry, assume_ras, fill_nan)
     if truths and not metrics:
         console.say("measuring the masks")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from volseg.errors import MemoryLimitError
 from volseg.geometry import Grid
@@ -113,7 +113,7 @@ class Predictor:
         """
         shape = (channels, *self.preparation.grids(grid)[1].shape)
         with self._told_of_all():
-            return self._needs(shape, self._limit(torch.zeros(1).expand(*shape)))
+            return self._needs(shape, self._limit(shape))
 
     def prepare(self, channels: Sequence[Volume]) -> Prepared:
         """What the networks see of a case."""
@@ -190,7 +190,7 @@ class Predictor:
         each = [needed_bytes(shape, one, max_memory=limit, **self._how) for one in self.members[:: self.turns]]
         return None if None in each else sum(filter(None, each)) * self.turns - (len(self.members) - 1) * self._once
 
-    def _limit(self, image: Tensor) -> int | None:
+    def _limit(self, shape: Sequence[int]) -> int | None:
         """What each member may take: they pass over the volume together.
 
         Of a limit it is its share. Without one members that do not fit side by side share what the machine has left
@@ -203,10 +203,10 @@ class Predictor:
         if self.max_memory is not None:
             return share
         try:
-            needed = self._needs(image.shape, None)
+            needed = self._needs(shape, None)
             if needed is None or needed <= left:
                 return None
-            self._needs(image.shape, share)
+            self._needs(shape, share)
         except MemoryLimitError:
             return None  # what is foretold errs on the safe side: it may do after all
         return share
@@ -221,7 +221,7 @@ class Predictor:
             raise error.for_members(len(self.members), allowed, once=self._once) from error
 
     def _pieces(self, prepared: Prepared, signs: Signs | None) -> Iterator[Piece]:
-        limit = self._limit(prepared.image)
+        limit = self._limit(prepared.image.shape)
         streams = [stream_logits(prepared.image, member, max_memory=limit, **self._how) for member in self.members]
         see = None if signs is None else signs.see
         if len(streams) > 1:
