@@ -128,7 +128,7 @@ def test_limited_deformations_do_not_fold(shape, seed, kind, locked):
     """However strong the draw, the limited field has a positive Jacobian determinant at and between voxels."""
     elastic = GridElastic(grid=4, std=8.0, interpolation=kind, lock_borders=locked)
     deformation = elastic.draw(np.random.default_rng(seed), shape)
-    at = [np.linspace(0, n - 1, 2 * n - 1) for n in shape]
+    at = tuple(tuple(np.linspace(0, n - 1, 2 * n - 1).tolist()) for n in shape)
     gradient = jacobians(deformation.displacement, deformation.origin, deformation.step, kind, at)
     assert least_determinant(gradient) > 0
     assert 0 < deformation.amplitude <= 1

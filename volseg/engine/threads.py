@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 # a slice or a small patch has fewer voxels than this
-_FEW = 2**19
+_FEW = 2**17
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -122,10 +123,10 @@ class CoordinateMap:
     def bounds(self, shape: Sequence[int]) -> tuple[Matrix, Matrix]:
         """Per axis, positions that the map never leaves: lower and upper, in input voxels."""
         axes = zip(self.counts, self.origin, self.step, shape, strict=True)
-        lebesgue = float(np.prod([overshoot(self.kind, n, first, step, int(size)) for n, first, step, size in axes]))
+        lebesgue = math.prod(overshoot(self.kind, n, first, step, int(size)) for n, first, step, size in axes)
         flat = self.nodes.reshape(self.ndim, -1)
-        middle = (flat.min(axis=1) + flat.max(axis=1)) / 2
-        reach = lebesgue * (flat.max(axis=1) - flat.min(axis=1)) / 2
+        lowest, highest = flat.min(axis=1), flat.max(axis=1)
+        middle, reach = (lowest + highest) / 2, lebesgue * (highest - lowest) / 2
         return middle - reach, middle + reach
 
 

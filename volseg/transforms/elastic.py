@@ -120,7 +120,7 @@ class GridElastic:
         counts, origin, step = self._lattice(shape, mm)
         std = np.asarray(per_axis(self.std, len(shape), "std")) / mm
         std[np.asarray(shape) == 1] = 0.0  # along an axis of one voxel there is nowhere to move
-        at = check_lattice(shape, step) if self.folding != "allow" else []
+        at = check_lattice(shape, step) if self.folding != "allow" else ()
         for _ in range(_REDRAWS if self.folding == "redraw" else 1):
             vectors = random.normal(0.0, 1.0, (len(shape), *counts)) * std.reshape(-1, *(1,) * len(shape))
             if self.lock_borders:

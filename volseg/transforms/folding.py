@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from volseg.transforms.splines import Matrix, Spline, basis
 
+#: voxel positions along each axis
+Lattice = tuple[tuple[float, ...], ...]
 _PER_INTERVAL = 8  # samples between neighbouring nodes; a cubic's Jacobian is smooth at that scale
 
 
 def jacobians(
-    displacement: Matrix, origin: Sequence[float], step: Sequence[float], kind: Spline, at: Sequence[Matrix]
+    displacement: Matrix, origin: Sequence[float], step: Sequence[float], kind: Spline, at: Lattice
 ) -> Matrix:
     """The derivatives of a displacement field (axis, *nodes) on a lattice of voxel positions: (*lattice, axis, axis).
 
@@ -22,18 +25,26 @@ def jacobians(
     for along in range(len(displacement)):
         field = displacement
         for axis, (o, s, positions) in enumerate(zip(origin, step, at, strict=True)):
-            nodes = (np.asarray(positions) - o) / s
-            weights = basis(kind, displacement.shape[axis + 1], nodes, derivative=int(axis == along))
-            field = np.tensordot(field, weights / s if axis == along else weights, axes=([1], [1]))
+            weights = _weights(kind, displacement.shape[axis + 1], o, s, positions, int(axis == along))
+            field = np.tensordot(field, weights, axes=([1], [1]))
         columns.append(np.moveaxis(field, 0, -1))
     return np.stack(columns, axis=-1)
 
 
-def check_lattice(shape: Sequence[int], step: Sequence[float]) -> list[Matrix]:
+@lru_cache(maxsize=256)
+def _weights(kind: Spline, count: int, origin: float, step: float, at: tuple[float, ...], derivative: int) -> Matrix:
+    """The spline's matrix at voxel positions, or its derivative's per voxel: patches of one size share it."""
+    return basis(kind, count, (np.asarray(at) - origin) / step, derivative) / step**derivative
+
+
+def check_lattice(shape: Sequence[int], step: Sequence[float]) -> Lattice:
     """Where folding is looked for: eight positions in each interval of nodes, however few voxels lie there."""
-    return [
-        np.linspace(0, n - 1, int(np.ceil((n - 1) / s)) * _PER_INTERVAL + 1) for n, s in zip(shape, step, strict=True)
-    ]
+    return tuple(_positions(n, s) for n, s in zip(shape, step, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _positions(size: int, step: float) -> tuple[float, ...]:
+    return tuple(np.linspace(0, size - 1, int(np.ceil((size - 1) / step)) * _PER_INTERVAL + 1).tolist())
 
 
 def least_determinant(gradient: Matrix) -> float:

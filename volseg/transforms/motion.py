@@ -73,10 +73,13 @@ class Motion:
     def matrix(self, shape: Sequence[int], voxel_size: Sequence[float] | None = None) -> Matrix:
         """The homogeneous matrix from output to input voxels; the elastic part is not in it."""
         mm = np.ones(self.ndim) if voxel_size is None else np.asarray(voxel_size, dtype=np.float64)
-        moved = self._content(mm)
-        back = np.linalg.inv(moved)
-        in_voxels = np.diag([*(1 / mm), 1.0]) @ back @ np.diag([*mm, 1.0])
-        return _about(np.asarray(self._turning() @ in_voxels), shape)
+        back = np.linalg.inv(self._content())
+        back[:-1, :-1] *= mm / mm[:, None]  # from millimetres to voxels
+        back[:-1, -1] /= mm
+        matrix = self._turning() @ back
+        centre = (np.asarray(shape) - 1) / 2
+        matrix[:-1, -1] += centre - matrix[:-1, :-1] @ centre
+        return np.asarray(matrix)
 
     def coordinate_map(self, shape: Sequence[int], voxel_size: Sequence[float] | None = None) -> CoordinateMap:
         """From output to input voxels, everything composed."""
@@ -130,7 +133,7 @@ class Motion:
             result = result @ np.linalg.matrix_power(quarter, times % 4)
         return result
 
-    def _content(self, mm: Matrix) -> Matrix:
+    def _content(self) -> Matrix:
         """How the content moves about the centre, in millimetres."""
         full = np.eye(self.ndim + 1)
         if self.scales:
@@ -150,15 +153,6 @@ class Motion:
         if self.translation:
             full[:-1, -1] = self.translation
         return np.asarray(full)
-
-
-def _about(matrix: Matrix, shape: Sequence[int]) -> Matrix:
-    """A matrix about the origin as one about the image's centre."""
-    centre = (np.asarray(shape) - 1) / 2
-    to, back = np.eye(len(centre) + 1), np.eye(len(centre) + 1)
-    to[:-1, -1], back[:-1, -1] = -centre, centre
-    result: Matrix = back @ matrix @ to
-    return result
 
 
 def turnable(shape: Sequence[int], voxel_size: Sequence[float] | None) -> list[tuple[int, int]]:
