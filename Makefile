@@ -33,7 +33,7 @@ test-fast: $(READY)
 # branches too: nine tenths of everything, more of each part that a wrong mask would come from
 STRICT := volseg/io/* volseg/geometry.py volseg/inference/tiling.py volseg/engine/checkpoint.py volseg/bundle/*
 coverage: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest --cov --cov-report= $(TEST_ARGS)
 	$(MAKE) coverage-report
 coverage-report: $(READY)
 	$(BIN)/coverage report --skip-covered --fail-under=90

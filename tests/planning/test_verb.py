@@ -64,6 +64,17 @@ def test_a_folder_becomes_a_bundle(hearts: Path, volseg: Any, tmp_path: Path) ->
     assert again.stderr.strip() == f"error: {tmp_path / 'hearts_2d.yaml'}: is there already; --overwrite replaces it"
 
 
+@pytest.mark.slow
+def test_a_hurried_plan_says_so(hearts: Path, volseg: Any, tmp_path: Path) -> None:
+    """A second trains nothing: the recipe is written, with a warning."""
+    out = tmp_path / "hearts.yaml"
+    run = volseg("plan", hearts, "-o", out, "--budget", "1s", "--memory", "1GiB", "--device", "cpu")
+    assert run.returncode == 0, run.stderr
+    training = load_recipe(out).training
+    assert training.epochs * (training.steps_per_epoch or 0) < 100
+    assert "steps teach a network little" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

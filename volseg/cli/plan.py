@@ -72,6 +72,7 @@ def plan(
     from volseg.inference.memory import parse_bytes
     from volseg.planning.naming import parse_names, renamed
     from volseg.planning.plannable import require_plannable
+    from volseg.planning.sizing import FEWEST
 
     names = parse_names(labels) if labels is not None else None
     given = None if memory is None else parse_bytes(memory)
@@ -98,6 +99,10 @@ def plan(
         if explain and not as_json:
             _explain(planned)
         console.say(f"{file}: {_summary(planned)}; train it with volseg train -r {file} -d {data} -o RUN")
+        if planned.steps < FEWEST:
+            console.warn(
+                f"{file}: {planned.steps} steps teach a network little; all that a longer --budget adds goes into steps"
+            )
     if as_json:
         console.result_json({str(file): _plain(planned) for file, planned in made.items()})
 
@@ -182,8 +187,9 @@ def _summary(planned: Plan) -> str:
     recipe = planned.recipe
     training = recipe.training
     patch = "x".join(map(str, training.patch))
-    steps = training.epochs * (training.steps_per_epoch or 1)
-    return f"a {recipe.spatial_dims}-D network over patches of {patch}, {steps} steps of {planned.cost.step:.2g} s"
+    return (
+        f"a {recipe.spatial_dims}-D network over patches of {patch}, {planned.steps} steps of {planned.cost.step:.2g} s"
+    )
 
 
 def _plain(planned: Plan) -> dict[str, object]:

@@ -50,6 +50,11 @@ class Plan:
     cost: Measured
     predicted: int
 
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.recipe.training.epochs * (self.recipe.training.steps_per_epoch or 1)
+
     def to_yaml(self) -> str:
         """The recipe as a file, each choice under its reason."""
         text = dump_recipe(self.recipe, given=True)

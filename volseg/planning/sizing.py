@@ -24,9 +24,11 @@ _LADDER = (
     *((32, 1.0), (24, 1.0), (24, 0.5), (16, 0.5), (16, 0.25), (12, 0.25), (8, 0.25), (8, 0.125), (8, 0.0625)),
     *((8, 0.03), (4, 0.03), (4, 0.01)),
 )
-# a network learns little in fewer steps than the first; a wider one is worth having only if it gets the second, and in
-# 2-D so many times the second, for slices differ more than volumes do
-_FEWEST, _ENOUGH = 300, {32: 2400, 24: 1600, 16: 1000, 12: 700, 8: 300, 4: 0}
+#: a network learns little in fewer steps
+FEWEST = 300
+# a wider network is worth having only if it gets so many steps, and in 2-D so many times that, for slices differ more
+# than volumes do
+_ENOUGH = {32: 2400, 24: 1600, 16: 1000, 12: 700, 8: 300, 4: 0}
 _MORE = {2: 3, 3: 1}
 # of the memory given, what a step may be predicted to take: predictions are off by a few hundredths
 _PRUDENT = 0.87
@@ -106,7 +108,7 @@ def choose_size(
 
 
 def _enough(size: Size, dims: int) -> int:
-    return max(_FEWEST, _ENOUGH[size.width] * _MORE[dims])
+    return max(FEWEST, _ENOUGH[size.width] * _MORE[dims])
 
 
 def _best(
