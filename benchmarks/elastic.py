@@ -103,9 +103,8 @@ def bare(size: int, repeats: int) -> list[float]:
     image, label = (tensor.as_tensor()[None].float() for tensor in case(size).values())
 
     def sample() -> list[torch.Tensor]:
-        options = {"padding_mode": "reflection", "align_corners": True}
         return [
-            F.grid_sample(tensor, grid, mode=mode, **options)
+            F.grid_sample(tensor, grid, mode=mode, padding_mode="reflection", align_corners=True)
             for tensor, mode in ((image, "bilinear"), (label, "nearest"))
         ]
 

@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # A reader that needs more than this for a file of a few kilobytes has been made to.
 MEMORY_MIB = 2000
@@ -113,7 +114,7 @@ def seeds() -> dict[str, bytes]:
     return written
 
 
-def _slice():  # type: ignore[no-untyped-def]
+def _slice() -> Any:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -131,7 +132,7 @@ def _slice():  # type: ignore[no-untyped-def]
     return ds
 
 
-def _enhanced():  # type: ignore[no-untyped-def]
+def _enhanced() -> Any:
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
@@ -160,7 +161,7 @@ def _enhanced():  # type: ignore[no-untyped-def]
     return ds
 
 
-def _again(dataset):  # type: ignore[no-untyped-def]
+def _again(dataset: Any) -> Any:
     """The dataset free of the encoding it was written in before, which pydicom holds on to."""
     from pydicom.dataset import Dataset
 
@@ -170,7 +171,7 @@ def _again(dataset):  # type: ignore[no-untyped-def]
     return fresh
 
 
-def _bytes(dataset) -> bytes:  # type: ignore[no-untyped-def]
+def _bytes(dataset: Any) -> bytes:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     stream = io.BytesIO()

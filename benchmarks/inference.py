@@ -245,4 +245,10 @@ def _nnunet(network: Any, volume: Any, **_: Any) -> Callable[[], Any]:
 
 
 _PACKAGES = {"torchio": "torchio", "nnunet": "nnunetv2"}
-_WAYS = {"ours": _ours, "whole": _whole, "monai": _monai, "torchio": _torchio, "nnunet": _nnunet}
+_WAYS: dict[str, Callable[..., Callable[[], Any]]] = {
+    "ours": _ours,
+    "whole": _whole,
+    "monai": _monai,
+    "torchio": _torchio,
+    "nnunet": _nnunet,
+}

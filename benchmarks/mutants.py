@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.frame import RESULTS, record
 
@@ -52,7 +53,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name in options.parts or PARTS:
             place = _prepared(PARTS[name], (options.work or Path(temporary)) / name)

@@ -71,7 +71,7 @@ def make(folder: str, slices: int) -> dict[str, str]:
     rng = np.random.default_rng(0)
     x, y = np.mgrid[-1:1:512j, -1:1:512j]
     body = np.where(x**2 / 0.7 + y**2 / 0.5 < 1, 40.0, -1000.0)[..., None] + np.zeros(slices)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "CT int16": (body + rng.normal(0, 25, body.shape)).astype(np.int16),
         # twelve bits of a scanner, converted to float on the way
         "MRI float32": np.abs(body[::2, ::2] + 1000 + rng.normal(0, 30, (256, 256, slices))).round().astype(np.float32),

@@ -34,9 +34,9 @@ def cells(seed: int = 3, count: int = 34) -> tuple[np.ndarray, np.ndarray]:
         free = inside & (instances == 0)
         if free.sum() > 0.7 * inside.sum():
             instances[free] = number
-    instances = separate(instances)
-    texture = gaussian_filter(random.normal(size=instances.shape), 1.5)
-    return gaussian_filter((instances > 0) * 1.0, 1.2) + 0.5 * texture, instances
+    apart = separate(instances)
+    texture = gaussian_filter(random.normal(size=apart.shape), 1.5)
+    return gaussian_filter((apart > 0) * 1.0, 1.2) + 0.5 * texture, apart
 
 
 def draw_weight_map(path: Path) -> None:

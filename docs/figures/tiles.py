@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,7 +30,8 @@ ORANGE, BLUE = "#E69F00", "#56B4E9"
 def phantom() -> np.ndarray:
     """Cells under a microscope, 0 to 1."""
     image = cells(5, size=SIZE).image.astype(np.float32)
-    return (image - image.min()) / (image.max() - image.min())
+    scaled: np.ndarray = (image - image.min()) / (image.max() - image.min())
+    return scaled
 
 
 def draw_tiles(path: Path) -> None:
@@ -58,7 +60,7 @@ def _boxes(ax: Axes, laid: TilePlan) -> None:
         ax.text(box.start[1] + 3, box.stop[0] - 4, text, color=colour, fontsize=11, weight="bold")
 
 
-def _frame(box: Box, **style: object) -> Rectangle:
+def _frame(box: Box, **style: Any) -> Rectangle:
     (top, left), (height, width) = box.start, box.shape
     return Rectangle((left, top), width, height, fill=False, **style)
 
