@@ -16,7 +16,7 @@ from volseg.geometry import Grid
 from volseg.inference.predictor import Predictor
 from volseg.io import Volume, read_labels, read_volume
 from volseg.prediction import Request, plan, run
-from volseg.prediction.hints import of_image
+from volseg.prediction.hints import of_image, of_mask
 from volseg.recipe import Recipe
 
 IDENTITY = {"bundle": "abc"}
@@ -207,6 +207,24 @@ def test_slices_across_another_axis_are_told(recipe: Recipe, codes: str, hinted:
     told = list(of_image(Volume(np.zeros(grid.shape, np.float32), grid), learnt.image))
     assert ("slices are sagittal, in training they were axial" in told) == hinted
     assert hinted or told == []
+
+
+@pytest.mark.parametrize(
+    ("ndim", "instances", "hinted"),
+    [(3, False, True), (3, True, False), (2, False, False)],
+    ids=["a body", "objects", "a picture"],
+)
+def test_a_body_in_two_parts_is_told(ndim: int, instances: bool, hinted: bool) -> None:
+    """Not a crumb beside it; and not objects, which are many, nor pictures, which cut a body anywhere."""
+    keys = {"labels.values": {"bright": 1}, "labels.instances": instances}
+    chosen = Recipe.from_dict({**keys, "image.spatial_dims": ndim, "training.patch": [16] * ndim})
+    mask = np.zeros((20,) * ndim, np.uint8)
+    mask[2:8, 2:8] = 1
+    mask[12, 12] = 1
+    grid = Grid.from_spacing(mask.shape, (1.0,) * ndim)
+    assert list(of_mask(mask, grid, chosen)) == []
+    mask[12:18, 12:18] = 1
+    assert list(of_mask(mask, grid, chosen)) == (["bright is in 2 parts"] if hinted else [])
 
 
 def test_probabilities_are_written_when_asked(

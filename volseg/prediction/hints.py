@@ -12,7 +12,8 @@ from scipy import ndimage
 from volseg.geometry import Grid
 from volseg.io.volume import Volume
 from volseg.labels import Labels
-from volseg.recipe.image import Image, Seen
+from volseg.recipe import Recipe
+from volseg.recipe.image import Image
 
 # A part this large beside the largest is a second one, not a crumb.
 _SECOND = 0.25
@@ -44,22 +45,23 @@ def of_image(volume: Volume, image: Image) -> Iterator[str]:
             )
 
 
-def of_mask(mask: npt.NDArray[Any], grid: Grid, labels: Labels, seen: Seen) -> Iterator[str]:
+def of_mask(mask: npt.NDArray[Any], grid: Grid, recipe: Recipe) -> Iterator[str]:
     """Hints about a predicted mask."""
-    found = volumes(mask, grid, labels)
-    for structure in labels.structures:
+    found = volumes(mask, grid, recipe.labels)
+    # a picture cuts one body in several places, and objects are as many as they are
+    one_body = grid.ndim == 3 and not recipe.labelling.instances
+    for structure in recipe.labels.structures:
         there = mask == structure.value
         if not there.any():
             yield f"{structure.name} is empty"
             continue
-        expected = seen.volumes.get(structure.name)
+        expected = recipe.image.seen.volumes.get(structure.name)
         if expected is not None and not expected[0] <= found[structure.name] <= expected[1]:
             yield (
                 f"{structure.name} measures {found[structure.name]:.4g} {unit(grid)}, in training it was"
                 f" {expected[0]:.4g} to {expected[1]:.4g}"
             )
-        parts = _large_parts(there)
-        if parts > 1:
+        if one_body and (parts := _large_parts(there)) > 1:
             yield f"{structure.name} is in {parts} parts"
 
 

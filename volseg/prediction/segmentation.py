@@ -175,7 +175,7 @@ def finish(done: Done, predictor: Predictor, recipe: Recipe, trust: Trust | None
     started = perf_counter()
     made = predictor.finish(done.ready.prepared, done.decided)
     volumes = hints.volumes(made.labels, made.grid, recipe.labels)
-    found = tuple(hints.of_mask(made.labels, made.grid, recipe.labels, recipe.image.seen))
+    found = tuple(hints.of_mask(made.labels, made.grid, recipe))
     signs = done.decided.signs or {}
     estimates = {} if trust is None else trust.estimate(signs)
     doubts = () if trust is None else tuple(tell(estimates, trust.confidence))
