@@ -28,6 +28,14 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
+class HeaderText:
+    """The fields of a header that is text, their names in lower case, and where it ends."""
+
+    fields: dict[str, str]
+    end: int
+
+
+@dataclass(frozen=True)
 class ItkHeader:
     """What SimpleITK says a file holds; the affine is in LPS, the space both formats default to."""
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from volseg.errors import VolumeError
 from volseg.io.geometry_check import grid_of_affine, require_plausible
-from volseg.io.itk_header import read_header, to_ras
+from volseg.io.itk_header import HeaderText, read_header, to_ras
 from volseg.io.plain_volume import PlainVolume
 from volseg.io.raw_voxels import Storage, beside
 from volseg.io.volume import Outline, ReadOptions, Volume
 
 _LONGEST_HEADER = 1 << 16
 _AGAIN = "save it again as .mha"
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The fields of a header, their names in lower case, and where it ends."""
-
-    fields: dict[str, str]
-    end: int
 
 
 def outline(path: Path, options: ReadOptions) -> Outline:
@@ -56,7 +47,7 @@ def _told(path: Path, options: ReadOptions) -> PlainVolume:
     return PlainVolume(path, "metaimage", storage, dtype, grid, notes)
 
 
-def _text(path: Path) -> _Text:
+def _text(path: Path) -> HeaderText:
     """The header's fields: it ends with the line that names the data file."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
@@ -71,11 +62,11 @@ def _text(path: Path) -> _Text:
             raise VolumeError("the header is damaged", where=path, mend="copy or export it again")
         fields[name.strip().lower()] = value.strip()
         if name.strip().lower() == "elementdatafile":
-            return _checked(path, _Text(fields, min(at, len(head))))
+            return _checked(path, HeaderText(fields, min(at, len(head))))
     raise VolumeError("the header does not name its data (ElementDataFile)", where=path, mend="copy or export it again")
 
 
-def _checked(path: Path, text: _Text) -> _Text:
+def _checked(path: Path, text: HeaderText) -> HeaderText:
     """Refuse what SimpleITK would complain about on the terminal rather than to us."""
     sizes = _numbers(path, text.fields, "dimsize")
     count = _numbers(path, text.fields, "ndims")
@@ -105,7 +96,7 @@ def _checked(path: Path, text: _Text) -> _Text:
     return text
 
 
-def _storage(path: Path, text: _Text) -> Storage:
+def _storage(path: Path, text: HeaderText) -> Storage:
     fields = text.fields
     named = fields["elementdatafile"]
     if not named or named.upper().startswith("LIST") or "%" in named:

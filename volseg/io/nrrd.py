@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from volseg.errors import VolumeError
 from volseg.geometry import Affine
 from volseg.io.geometry_check import grid_of_affine, require_plausible
-from volseg.io.itk_header import ItkHeader, read_header, to_ras
+from volseg.io.itk_header import HeaderText, ItkHeader, read_header, to_ras
 from volseg.io.plain_volume import PlainVolume
 from volseg.io.raw_voxels import Storage, beside
 from volseg.io.volume import Outline, ReadOptions, Volume
@@ -28,14 +27,6 @@ _KNOWN_SPACES = {
     )
     for space in names.split()
 }
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The fields of a header, their names in lower case, and where it ends."""
-
-    fields: dict[str, str]
-    end: int
 
 
 def outline(path: Path, options: ReadOptions) -> Outline:
@@ -59,7 +50,7 @@ def _told(path: Path, options: ReadOptions) -> PlainVolume:
     return PlainVolume(path, "nrrd", storage, dtype, grid, notes)
 
 
-def _text(path: Path) -> _Text:
+def _text(path: Path) -> HeaderText:
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
     ends = [(head.find(blank), len(blank)) for blank in (b"\n\n", b"\r\n\r\n")]
@@ -73,10 +64,10 @@ def _text(path: Path) -> _Text:
         name, colon, value = line.partition(": ")
         if colon and not line.startswith("#") and ":=" not in name:
             fields[name.strip().lower()] = value.strip()
-    return _Text(fields, end)
+    return HeaderText(fields, end)
 
 
-def _storage(path: Path, text: _Text) -> Storage:
+def _storage(path: Path, text: HeaderText) -> Storage:
     fields = text.fields
     encoding = fields.get("encoding", "").lower()
     if encoding not in ("raw", "gzip", "gz"):
@@ -109,7 +100,7 @@ def _number(path: Path, fields: dict[str, str], *names: str) -> int:
         raise VolumeError(f"{names[0]} is no number: {text[:20]}", where=path) from error
 
 
-def _affine(path: Path, text: _Text, header: ItkHeader, options: ReadOptions) -> tuple[Affine, tuple[str, ...]]:
+def _affine(path: Path, text: HeaderText, header: ItkHeader, options: ReadOptions) -> tuple[Affine, tuple[str, ...]]:
     fields = text.fields
     space = fields.get("space", "").lower()
     placed = "space directions" in fields and (space in _KNOWN_SPACES or len(header.shape) == 2)
