@@ -14,6 +14,7 @@ import pytest
 
 from volseg.geometry import Grid
 from volseg.io import write_labels
+from volseg.labels import Labels
 
 GRID = Grid.from_spacing((8, 8, 6), (1.0, 1.0, 2.0))
 Verb = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -59,6 +60,25 @@ def test_a_cohort_is_a_table_a_json_and_a_csv(cohort: Path, verb: Verb) -> None:
         ("p2", "label 1"),
     ]
     assert {float(row["dice"]) for row in rows} == {0.8}
+
+
+@pytest.mark.parametrize(
+    ("summary", "names"),
+    [
+        ({"labels": Labels.of({"liver": 1, "spleen": 2}).to_dict(), "cases": []}, ("liver", "spleen")),
+        ({"labels": Labels.of({"spleen": 2, "aorta": 3}).to_dict(), "cases": []}, ("label 1", "spleen")),
+        ({"foreground_mean": {"Dice": 0.8}}, ("label 1", "label 2")),
+    ],
+    ids=["ours", "of other structures", "another program's"],
+)
+def test_what_predicted_the_masks_told_the_names(
+    cohort: Path, verb: Verb, summary: dict[str, object], names: tuple[str, str]
+) -> None:
+    """Of the values that the truths hold, without a recipe; what else a summary tells changes nothing."""
+    (cohort / "p" / "summary.json").write_text(json.dumps(summary))
+    run = verb("-p", cohort / "p", "-g", cohort / "g", "-o", cohort / "m.json")
+    assert run.returncode == 0, run.stderr
+    assert [line.split("  ")[0] for line in run.stdout.splitlines()[1:3]] == list(names)
 
 
 def test_json_is_pure_and_failures_are_exit_3(cohort: Path, verb: Verb) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from volseg.cli import console
 from volseg.cli import reading as options
-from volseg.errors import UsageError
+from volseg.errors import UsageError, VolumeError
 
 if TYPE_CHECKING:
     from volseg.evaluation import Evaluation, PairedComparison
@@ -51,7 +51,8 @@ def evaluate(
         typer.Option(
             "-r",
             "--recipe",
-            help="Take labels and allowed spacings from this recipe; else each value in the truths is a label.",
+            help="Take labels and allowed spacings from this recipe; else each value in the truths is a label, with "
+            "the name that volseg predict told of it.",
         ),
     ] = None,
     compare: Annotated[
@@ -101,6 +102,7 @@ def evaluate(
             pairs,
             other,
             labels=declared.labels if declared else None,
+            names=_told(predictions),
             instances=declared.labelling.instances if declared else False,
             tolerance=tolerance,
             policy=EmptyPolicy(both_empty.value, missed.value),
@@ -126,6 +128,17 @@ def evaluate(
     console.say(f"{count - failed} of {count} cases scored" + (", the means leave the others out" if failed else ""))
     if not found.complete:
         raise typer.Exit(console.SOME_FAILED)
+
+
+def _told(predictions: Path) -> dict[int, str]:
+    """The names of values, where our own summary lies beside the predictions."""
+    from volseg.report.told import read_summary
+
+    try:
+        labels = read_summary(predictions).labels
+    except VolumeError:  # other programs write a summary.json as well
+        return {}
+    return {} if labels is None else {structure.value: structure.name for structure in labels.structures}
 
 
 def require_places(*files: Path | None) -> None:

@@ -147,6 +147,7 @@ def evaluate_pairs(
     other: Pairs | None = None,
     *,
     labels: Labels | None = None,
+    names: Mapping[int, str] | None = None,
     instances: bool = False,
     tolerance: float = 2.0,
     policy: EmptyPolicy | None = None,
@@ -156,7 +157,10 @@ def evaluate_pairs(
     processes: int = 0,
     step: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """:func:`evaluate` for cases that were paired already; ``step`` is called with the name of each that is done."""
+    """:func:`evaluate` for cases that were paired already; ``step`` is called with the name of each that is done.
+
+    Where no labels are declared, ``names`` are those of values that the truths turn out to hold.
+    """
     policy = policy or EmptyPolicy()
     if not 0 <= tolerance < math.inf:
         raise UsageError(f"a tolerance is a length of at least 0 mm, not {tolerance}")
@@ -167,7 +171,8 @@ def evaluate_pairs(
     unreadable: dict[str, VolsegError] = {}
     named = labels is not None
     if labels is None:
-        labels, unreadable = _labels_of([pair.truth for pair in pairs.found], pairs, spacing_range, processes)
+        truths = [pair.truth for pair in pairs.found]
+        labels, unreadable = _labels_of(truths, names or {}, pairs, spacing_range, processes)
     if any(pair.truth.instances for pair in pairs.found) and len(labels) != 1:
         raise LabelError(
             f"the truths are instance maps, and {counted(len(labels), 'structure')} are declared",
@@ -183,8 +188,7 @@ def evaluate_pairs(
         "spacing_range": spacing_range,
     }
     first = _score(pairs, how, unreadable, partial, processes, step)
-    names = (*labels.names, *labels.regions)
-    structures = summarise([case for case in first if case.good], names)
+    structures = summarise([case for case in first if case.good], (*labels.names, *labels.regions))
     comparison = None
     if other is not None:
         second = _score(other, how, unreadable, partial, processes, step)
@@ -229,11 +233,11 @@ def _score(
 
 
 def _labels_of(
-    truths: Sequence[Mask], pairs: Pairs, spacing_range: tuple[float, float], processes: int
+    truths: Sequence[Mask], names: Mapping[int, str], pairs: Pairs, spacing_range: tuple[float, float], processes: int
 ) -> tuple[Labels, dict[str, VolsegError]]:
     """A label for each value that any truth holds, and the truths that cannot be read."""
     if all(truth.instances for truth in truths):
-        return Labels.of({"object": 1}), {}
+        return Labels.of({next(iter(names.values())) if len(names) == 1 else "object": 1}), {}
     values: set[int] = set()
     unreadable: dict[str, VolsegError] = {}
     reading = functools.partial(present_values, spacing_range=spacing_range)
@@ -253,7 +257,7 @@ def _labels_of(
     if not structures:
         why = f"; {next(iter(unreadable.values()))}" if unreadable else ""
         raise LabelError(f"the truths hold no structure{why}", where=pairs.truths, mend="give a recipe with the labels")
-    return Labels.of({f"label {value}": value for value in structures}), unreadable
+    return Labels.of({names.get(value, f"label {value}"): value for value in structures}), unreadable
 
 
 def _compared(first: Sequence[CaseResult], second: Sequence[CaseResult], labels: Labels) -> PairedComparison:
