@@ -17,6 +17,7 @@ from volseg.inference.predictor import Predictor
 from volseg.io import Volume, read_labels, read_volume
 from volseg.prediction import Request, plan, run
 from volseg.prediction.hints import of_image, of_mask
+from volseg.prediction.summary import read_records
 from volseg.recipe import Recipe
 
 IDENTITY = {"bundle": "abc"}
@@ -73,19 +74,19 @@ def test_a_second_run_does_nothing_twice(scans: Path, tmp_path: Path, predictor:
     assert [job.case.name for job in again.jobs] == ["p1/scan 3"]
 
 
-@pytest.mark.parametrize("change", ["image", "mask", "bundle", "settings", "no summary", "overwrite"])
+@pytest.mark.parametrize("change", ["image", "no mask", "bundle", "settings", "no summary", "overwrite"])
 def test_whatever_changed_is_done_again(
     scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe, change: str
 ) -> None:
-    """Another image under the same name, a mask touched since, another bundle, other settings: not finished."""
+    """Another image under the same name, a mask removed since, another bundle, other settings: not finished."""
     out, identity, more = tmp_path / "out", dict(IDENTITY), {}
     go(scans, out, predictor, recipe)
     redone = 5
     if change == "image":
         (scans / "p0" / "scan 0.nii.gz").write_bytes((scans / "p0" / "scan 2.nii.gz").read_bytes())
         redone = 2
-    elif change == "mask":
-        (out / "p0" / "scan 0.nii.gz").write_bytes(b"?")
+    elif change == "no mask":
+        (out / "p0" / "scan 0.nii.gz").unlink()
         redone = 2
     elif change == "bundle":
         identity["bundle"] = "other"
@@ -95,7 +96,35 @@ def test_whatever_changed_is_done_again(
         (out / "summary.json").write_text("{")
     else:
         more["overwrite"] = True
-    assert len(plan(Request(scans, out, **more), identity).jobs) == redone
+    work = plan(Request(scans, out, **more), identity)
+    assert len(work.jobs) == redone
+    replaced = {"image": 1, "bundle": 4, "settings": 4}.get(change, 0)
+    assert sum("replaced" in note for note in work.notes) == (replaced > 0)
+    assert replaced == 0 or work.notes[-1].startswith(f"{replaced} mask")
+
+
+def test_a_mask_that_somebody_changed_is_left(
+    scans: Path, tmp_path: Path, predictor: Predictor, recipe: Recipe
+) -> None:
+    """A correction by hand is worth more than what a run would put there; to another bundle it is no result."""
+    out, other = tmp_path / "out", {**IDENTITY, "bundle": "other"}
+    go(scans, out, predictor, recipe)
+    corrected = out / "p0" / "scan 0.nii.gz"
+    corrected.write_bytes(b"corrected by hand")
+    for identity, done in ((IDENTITY, True), (other, False), (other, False), (IDENTITY, True)):
+        work = plan(Request(scans, out), identity)
+        assert ("p0/scan 0" in [record.case for record in work.finished]) == done
+        assert any(note.startswith("1 mask changed") and "p0/scan 0" in note for note in work.notes) == done
+        refused = [record.error for record in work.failed]
+        assert (
+            refused == []
+            if done
+            else ["p0/scan 0.nii.gz: was changed since it was predicted; move it; --overwrite replaces it"]
+        )
+        list(run(work, predictor, recipe))
+        assert corrected.read_bytes() == b"corrected by hand"
+    list(run(plan(Request(scans, out, overwrite=True), IDENTITY), predictor, recipe))
+    assert read_labels(corrected).array.any()
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -111,8 +140,9 @@ def test_a_case_that_fails_now_has_no_mask_any_more(
     if cut:
         next(run(plan(Request(scans, out), IDENTITY), predictor, recipe))
     (out / "p0" / "scan 2.nii.gz").write_bytes(b"somebody's own")
-    outcomes = go(scans, out, predictor, recipe)
-    assert {o.record.case for o in outcomes if o.record.verdict == "failed"} == {"p0/scan 0", "p0/scan 2", "p1/scan 3"}
+    go(scans, out, predictor, recipe)
+    told = read_records(out / "summary.json").values()
+    assert {one.case for one in told if one.verdict == "failed"} == {"p0/scan 0", "p0/scan 2", "p1/scan 3"}
     assert not (out / "p0" / "scan 0.nii.gz").exists()
     assert (out / "p0" / "scan 2.nii.gz").read_bytes() == b"somebody's own"
 

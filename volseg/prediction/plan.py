@@ -9,14 +9,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from volseg.data.cohort import Case, find_cases, output_names
+from volseg.data.cohort.naming import counted, listed
 from volseg.data.cohort.outputs import require_apart, without_outputs
 from volseg.data.content import Content
 from volseg.errors import MemoryLimitError, UsageError, VolsegError, WriteError, below
@@ -141,7 +142,17 @@ def plan(
     before = read_records(request.output / summary_name(request.part))
     for case in cases:
         require_apart(case, request.output / names[case.name])
+    changed: list[str] = []
     digest = cache(_content)  # a cine is one file, however many cases its frames are
+
+    def left(case: Case, known: Record, *, same: bool) -> Record:
+        """A mask that somebody changed is not replaced; but it is no result of another image, bundle or setting."""
+        if same:
+            changed.append(case.name)
+            return replace(known, verdict="done", error=None)
+        where = request.output / (known.mask or "")
+        error = WriteError("was changed since it was predicted", where=where, mend="move it; --overwrite replaces it")
+        return replace(known, verdict="failed", error=request.line(error, case))
 
     def settle(case: Case) -> Job | Record:
         """The job of a case, its record where it is finished, or the reason why it cannot be done."""
@@ -149,8 +160,11 @@ def plan(
             _require_format(case, request.format)
             key = _digest({"images": [digest(p) for p in case.images], "frame": case.frame, "settings": settings})
             known = before.get(case.name)
-            if not request.overwrite and known is not None and known.key == key and known.stands(request.output):
-                return known
+            if not request.overwrite and known is not None:
+                if known.was_changed(request.output):
+                    return left(case, known, same=known.key == key)
+                if known.key == key and known.stands(request.output):
+                    return known
             return Job(case, names[case.name], key, None if foresee is None else foresee(case))
         except Exception as error:  # whatever it is, the other cases do not suffer for it
             return Record(case.name, "failed", error=request.line(error, case))
@@ -161,7 +175,20 @@ def plan(
     records = [one for one in settled if isinstance(one, Record)]
     finished, failed = (tuple(r for r in records if r.verdict == verdict) for verdict in ("done", "failed"))
     _require_space(request, jobs)
+    others = sum(job.case.name in before and before[job.case.name].stands(request.output) for job in jobs)
+    notes = (*notes, *_of_earlier_masks(changed, 0 if request.overwrite else others))
     return Plan(request, jobs, finished, failed, before, notes, dict(identity))
+
+
+def _of_earlier_masks(changed: Sequence[str], others: int) -> Iterator[str]:
+    """What becomes of masks in the output folder that are not this run's."""
+    if changed:
+        yield (
+            f"{counted(len(changed), 'mask')} changed since it was predicted, corrected perhaps, and left as found:"
+            f" {listed(sorted(changed))}; --overwrite predicts anew"
+        )
+    if others:
+        yield f"{counted(others, 'mask')} from another bundle, image or setting replaced"
 
 
 def require_writeable(folder: Path) -> None:

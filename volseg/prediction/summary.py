@@ -57,10 +57,16 @@ class Record:
 
     def stands(self, output: Path) -> bool:
         """Whether the mask is there, with the very bytes that were written."""
-        if self.verdict != "done" or self.mask is None:
-            return False
-        file = output / self.mask
-        return file.is_file() and sha256(file) == self.mask_sha256
+        return self.verdict == "done" and self._found(output) == self.mask_sha256 is not None
+
+    def was_changed(self, output: Path) -> bool:
+        """Whether the mask is there, but not as it was written: somebody may have corrected it."""
+        return self._found(output) not in (None, self.mask_sha256)
+
+    def _found(self, output: Path) -> str | None:
+        """The hash of what lies where the mask was written."""
+        file = None if self.mask is None else output / self.mask
+        return sha256(file) if file is not None and file.is_file() else None
 
     def withdraw(self, output: Path) -> None:
         """Remove the mask if it is the very one that was written; a file that somebody else put there stays."""
