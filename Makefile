@@ -13,6 +13,7 @@ all: check test docs
 
 env: $(READY)
 $(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV), which takes some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt pip
 	# torch first and alone: what follows then finds its version installed and takes no other build

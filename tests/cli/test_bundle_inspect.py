@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from volseg.bundle.load import load_bundle
+from volseg.errors import BundleError
 
 # the verbs by themselves, whether or not the command line's frame lists them
 PROGRAM = """
@@ -105,6 +109,10 @@ def test_pack_then_unpack(heart: Path, tmp_path: Path) -> None:
     assert made.stdout.strip() == str(tmp_path / "heart.zip")
     assert "left out .DS_Store" in made.stderr
     assert "packed without an acceptance case" in made.stderr
+    again = bundle("pack", heart, "-o", tmp_path / "heart.zip")
+    assert again.returncode == 2
+    assert again.stderr.strip() == f"error: {tmp_path / 'heart.zip'}: is there already; --overwrite replaces it"
+    assert bundle("pack", heart, "-o", tmp_path / "heart.zip", "--overwrite").returncode == 0
     out = bundle("unpack", tmp_path / "heart.zip", "-o", tmp_path / "out")
     assert out.stdout.strip() == str(tmp_path / "out" / "heart")
     assert (tmp_path / "out" / "heart" / "configs" / "recipe.yaml").read_text() == RECIPE
@@ -115,6 +123,18 @@ def test_pack_then_unpack(heart: Path, tmp_path: Path) -> None:
     assert spoilt.returncode == 1
     assert len(spoilt.stderr.splitlines()) == 1
     assert not (tmp_path / "again").exists()
+
+
+def test_a_run_in_place_of_its_bundle_is_told_the_bundle(heart: Path, tmp_path: Path) -> None:
+    """A training's folder holds a bundle and is none."""
+    run = tmp_path / "run"
+    run.mkdir()
+    heart.rename(run / "bundle")
+    packed = bundle("pack", run, "-o", tmp_path / "heart.zip")
+    assert packed.returncode == 1
+    assert packed.stderr.strip().endswith(f"this is no bundle; name the bundle in it: {run / 'bundle'}")
+    with pytest.raises(BundleError, match=re.escape(f"name the bundle in it: {run / 'bundle'}")):
+        load_bundle(run)
 
 
 def test_a_model_of_the_hubs_cache_is_read_through_its_links(heart: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from volseg.bundle.ensemble import TRUST, member_names
 from volseg.bundle.rendering.configs import rendered_configs
 from volseg.bundle.rendering.parts import turns_part, windows_part
 from volseg.bundle.storage.files import open_bundle, read_whole
-from volseg.bundle.storage.manifest import RECIPE, SAFETENSORS
+from volseg.bundle.storage.manifest import RECIPE, SAFETENSORS, bundle_within
 from volseg.bundle.verifying.held import edited, held_files, hold_weights
 from volseg.bundle.weights import LARGEST as LARGEST_WEIGHTS
 from volseg.bundle.weights import load_into, parse_safetensors
@@ -220,7 +220,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             raise BundleError(
                 f"has no {RECIPE}: no bundle of volseg",
                 where=where,
-                mend="volseg bundle import translates a bundle of MONAI",
+                mend=bundle_within(path, "volseg bundle import translates a bundle of MONAI"),
             )
         if SAFETENSORS not in files.sizes:
             raise BundleError(

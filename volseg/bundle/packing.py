@@ -18,7 +18,7 @@ from volseg.bundle.storage.archive import Packed, zip_bytes
 from volseg.bundle.storage.files import BundleFiles, FilesAround, StrPath, open_bundle, refuse_problems
 from volseg.bundle.storage.folder import is_leftover
 from volseg.bundle.storage.limits import MIB
-from volseg.bundle.storage.manifest import MANIFEST, METADATA, Manifest, check_files, make_manifest
+from volseg.bundle.storage.manifest import MANIFEST, METADATA, Manifest, bundle_within, check_files, make_manifest
 from volseg.bundle.storage.names import name_problem
 from volseg.errors import BundleError, VolsegError
 from volseg.io.atomic import PREFIX, atomic_write, refusal
@@ -56,7 +56,7 @@ def pack_bundle(bundle: StrPath, out: StrPath, more: Mapping[str, bytes] | None 
         refuse_problems(folder)
         files = _Joined(folder, more or {})
         if METADATA not in files.sizes:
-            raise BundleError(f"no {METADATA} in it: this is no bundle", where=bundle)
+            raise BundleError(f"no {METADATA} in it: this is no bundle", where=bundle, mend=bundle_within(bundle))
         manifest = make_manifest(files, name=name)
         with atomic_write(target) as file:
             for piece in zip_bytes(_contents(files, manifest)):

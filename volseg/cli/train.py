@@ -89,7 +89,8 @@ def train(
 
     told = "" if result.interrupted is None else f"{result.interrupted} (--resume goes on): "
     best = f", best Dice {result.best:.4f} in epoch {result.best_epoch}" if result.best is not None else ""
-    console.say(f"{told}trained for {result.epoch} epochs{best}; the bundle is in {leave_bundle(out)}")
+    of = "" if result.interrupted is None else f" of {chosen.training.epochs}"
+    console.say(f"{told}trained for {result.epoch}{of} epochs{best}; the bundle is in {leave_bundle(out)}")
 
 
 def _start(bundle: Path | None, recipe: Recipe) -> Start | None:

@@ -40,7 +40,7 @@ class Curves:
 def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
     """Loss and learning rate above, Dice of each structure below, as PNG."""
     figure = Figure(figsize=(8, 6))
-    figure.subplots_adjust(0.09, 0.08, 0.9, 0.97, hspace=0.08)  # a layout worked out anew takes longer than the rest
+    figure.subplots_adjust(0.09, 0.08, 0.88, 0.97, hspace=0.08)  # a layout worked out anew takes longer than the rest
     upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [event["epoch"] for event in epochs]
     upper.plot(numbers, _values(event.get("loss") for event in epochs), color="#0072B2")

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from volseg import __version__
@@ -219,3 +220,9 @@ def _is_version(value: Any) -> bool:
 
 def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def bundle_within(path: StrPath, otherwise: str | None = None) -> str | None:
+    """How to mend a folder that is no bundle: a run's holds one."""
+    inner = Path(path) / "bundle"
+    return f"name the bundle in it: {inner}" if (inner / METADATA).is_file() else otherwise

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from volseg.cli import console
+from volseg.errors import UsageError
 
 
 def pack(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--output", help="NAME.zip, which will hold NAME/.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a zip that is there.")] = False,
 ) -> None:
     """Pack a bundle with a manifest of every file; the same folder always gives the same bytes.
 
@@ -21,6 +23,8 @@ def pack(
     Examples:
         volseg bundle pack bundles/heart -o heart.zip
     """
+    if out.exists() and not overwrite:
+        raise UsageError("is there already", where=out, mend="--overwrite replaces it")
     from volseg.bundle.packing import pack_bundle
     from volseg.bundle.verifying.golden import golden_to_pack
 
