@@ -98,7 +98,8 @@ def _show(study: CardiacStudy) -> None:
     for heart in study.hearts:
         figures = heart.predicted.function.to_dict() if heart.predicted else {}
         cells = [figure_text(figures.get(quantity.key, float("nan")), 1) for quantity in QUANTITIES]
-        rows.append([heart.patient, heart.group or "-", *cells, heart.error or "; ".join(heart.notes)])
+        said = (heart.error or "; ".join(heart.notes)).removeprefix(f"{heart.patient}: ")
+        rows.append([heart.patient, heart.group or "-", *cells, said])
     titles = [f"{quantity.title} {quantity.unit}" for quantity in QUANTITIES]
     console.result_table(["patient", "group", *titles, "said"], rows)
     if not study.agreement:
