@@ -67,7 +67,7 @@ def measure(bundle: Path, data: Path, sections: list[str]) -> dict[str, dict[str
 
     def learnt(predictor: Any) -> list[Any]:
         made = (loaded.predict(image, predictor=predictor, keep_probabilities=True) for image in images)
-        return [of.probabilities[-1] / 255.0 for of in made if of.probabilities is not None]
+        return [np.asarray(of.probabilities)[-1] / 255.0 for of in made]
 
     def brightness(image: Path) -> Any:
         smooth = ndimage.gaussian_filter(read_volume(image).array.astype(np.float64), 2)

@@ -161,10 +161,10 @@ def plan(
             key = _digest({"images": [digest(p) for p in case.images], "frame": case.frame, "settings": settings})
             known = before.get(case.name)
             if not request.overwrite and known is not None:
-                if known.was_changed(request.output):
-                    return left(case, known, same=known.key == key)
                 if known.key == key and known.stands(request.output):
                     return known
+                if known.was_changed(request.output):
+                    return left(case, known, same=known.key == key)
             return Job(case, names[case.name], key, None if foresee is None else foresee(case))
         except Exception as error:  # whatever it is, the other cases do not suffer for it
             return Record(case.name, "failed", error=request.line(error, case))
@@ -184,7 +184,7 @@ def _of_earlier_masks(changed: Sequence[str], others: int) -> Iterator[str]:
     """What becomes of masks in the output folder that are not this run's."""
     if changed:
         yield (
-            f"{counted(len(changed), 'mask')} changed since it was predicted, corrected perhaps, and left as found:"
+            f"{counted(len(changed), 'mask')} changed since prediction, corrected perhaps, and left as found:"
             f" {listed(sorted(changed))}; --overwrite predicts anew"
         )
     if others:
