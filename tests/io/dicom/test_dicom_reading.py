@@ -13,9 +13,9 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
@@ -365,6 +365,75 @@ def test_syntaxes_nobody_decodes_are_named(dicom_series: Series, syntax: str, li
     claim_syntax(file, syntax)
     with pytest.raises(VolumeError, match=line + "; export the series uncompressed"):
         read_series(file)
+
+
+@pytest.mark.parametrize("codec", ["JPEG", "JPEG2000"])
+def test_compressed_pixels_that_the_header_denies(dicom_series: Series, codec: str) -> None:
+    """Of another size, or with more bits than are declared: codecs would mask or shift such values without a word."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+        ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") + 20_000).astype("<u2").tobytes()
+
+    file = dicom_series(slices=1, edit=edit)[0]
+    _recompress(file, codec)
+    whole = file.read_bytes()
+
+    def said(**fields: Any) -> str:
+        file.write_bytes(whole)
+        dataset = dcmread(file)
+        for keyword, value in fields.items():
+            setattr(dataset, keyword, value)
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(file, implicit_vr=False, little_endian=True)
+        with pytest.raises(VolumeError) as caught:
+            read_series(file)
+        return str(caught.value).removeprefix(f"{file}: ")
+
+    np.testing.assert_array_equal(read_series(file).array, made_up(1) + 20_000)
+    beyond = "decodes to values from 20000 to 20229, {} bits are declared; export the series again, uncompressed"
+    assert said(BitsStored=12, HighBit=11) == beyond.format(12)
+    assert said(BitsAllocated=8, BitsStored=8, HighBit=7) == beyond.format(8)
+    damaged = "its JPEG 2000 Image Compression (Lossless Only) data is damaged; export the series again"
+    size = "decodes to 10x12 pixels, 20x6 are declared"
+    assert said(Rows=6, Columns=20) == (size if codec == "JPEG" else damaged)
+    assert said(PixelData=encapsulate([])).startswith("its pixels cannot be decoded (")
+
+
+@pytest.mark.parametrize("codec", ["JPEG", "JPEG2000"])
+def test_few_of_the_declared_bits_are_no_fault(dicom_series: Series, codec: str) -> None:
+    """Archives compress twelve bits as sixteen: the values fit, and come back; one byte for each does not do."""
+    file = dicom_series(slices=1, edit=lambda ds, k: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"))[0]
+    _recompress(file, codec)
+    dataset = dcmread(file)
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    dataset.save_as(file)
+    np.testing.assert_array_equal(read_series(file).array, made_up(1))
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.save_as(file)
+    with pytest.raises(VolumeError, match="decodes to uint16 pixels, uint8 are declared"):
+        read_series(file)
+
+
+def test_lossy_compression_is_noted(dicom_series: Series) -> None:
+    """Its traces are in the voxels, whatever the file is compressed with now."""
+    files = dicom_series(edit=lambda ds, k: setattr(ds, "LossyImageCompression", "01"))
+    assert read_series(files[0].parent).notes == ("its images went through lossy compression",)
+
+
+@pytest.mark.parametrize(("implicit", "little"), [(True, True), (False, True), (False, False)])
+def test_files_that_do_not_say_how_they_are_written(dicom_series: Series, implicit: bool, little: bool) -> None:
+    """Some old archives leave out preamble and meta information: a file alone and a folder of them are read."""
+    files = dicom_series()
+    for file in files:
+        dataset = dcmread(file)
+        dataset.file_meta, dataset.preamble = FileMetaDataset(), None
+        if not little:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        dcmwrite(file, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
+        assert file.read_bytes()[:2] == (b"\x08\0" if little else b"\0\x08")
+    np.testing.assert_array_equal(read_series(files[0].parent).array, made_up())
+    np.testing.assert_array_equal(read_volume(files[1]).array, made_up())
 
 
 def claim_syntax(file: Path, syntax: str) -> None:

@@ -171,6 +171,89 @@ def test_refusals_of_what_cannot_be_read(dicom_series: Series, tmp_path: Path) -
         read_dicom_seg(tmp_path / "mask.dcm", grid=Grid.from_spacing((10, 12, 5), (1, 1, 1)))
 
 
+def test_segments_that_are_no_label_map(dicom_series: Series, tmp_path: Path) -> None:
+    """Fractions, segments that overlap, more pixels than a file can hold, and values DICOM has no number for."""
+    file = dicom_series()[0]
+    volume = read_series(file.parent)
+    path = tmp_path / "mask.dcm"
+    write_dicom_seg(path, a_mask(volume.array.shape), volume, LABELS)
+    whole = dcmread(path)
+
+    def said(**fields: Any) -> str:
+        spoilt = dcmread(path)
+        for keyword, value in fields.items():
+            setattr(spoilt, keyword, value)
+        spoilt.save_as(tmp_path / "spoilt.dcm")
+        with pytest.raises(VolumeError) as caught:
+            read_dicom_seg(tmp_path / "spoilt.dcm")
+        return str(caught.value).removeprefix(f"{tmp_path / 'spoilt.dcm'}: ")
+
+    assert said(SegmentationType="FRACTIONAL") == "holds fractions, not labels; give a binary or label-map segmentation"
+    assert said(Rows=60_000, Columns=60_000).endswith(" pixels, far more than its size allows")
+    assert said(PixelData=b"\xff" * len(whole.PixelData)) == "its segments overlap: a voxel can have one label only"
+    with pytest.raises(LabelError, match="the label value 70000 does not fit DICOM: 1 to 65535"):
+        write_dicom_seg(path, a_mask(volume.array.shape), volume, Labels.of({"liver": 70_000}))
+
+
+def test_what_a_source_lacks(dicom_series: Series, tmp_path: Path) -> None:
+    """A slice thickness is worked out, whose the images are may be left out, a study or frame of reference may not."""
+
+    def edit(ds: Any, k: int) -> None:
+        for keyword in ("SliceThickness", "PatientName", "StudyDate", "AccessionNumber"):
+            delattr(ds, keyword)
+
+    volume = read_series(dicom_series(edit=edit)[0].parent)
+    mask = a_mask(volume.array.shape)
+    write_dicom_seg(tmp_path / "mask.dcm", mask, volume, LABELS)
+    written = dcmread(tmp_path / "mask.dcm")
+    assert str(written.PatientName) == ""
+    measures = written.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SliceThickness) == pytest.approx(2.5)
+    found, _ = read_dicom_seg(tmp_path / "mask.dcm", grid=volume.grid, labels=LABELS)
+    np.testing.assert_array_equal(found.array, without_ignored(mask))
+    for count, keyword in enumerate(("StudyInstanceUID", "FrameOfReferenceUID")):
+        bare = dicom_series(f"bare{count}", edit=lambda ds, k, keyword=keyword: delattr(ds, keyword))[0].parent
+        with pytest.raises(VolumeError, match="name no study or frame of reference, which a DICOM-SEG must repeat"):
+            write_dicom_seg(tmp_path / "none.dcm", mask, read_series(bare), LABELS)
+    studies = dicom_series("studies", edit=lambda ds, k: setattr(ds, "StudyInstanceUID", f"1.2.{k}"))[0].parent
+    with pytest.raises(VolumeError, match=r"its headers do not allow a DICOM-SEG beside it \(ValueError\); choose"):
+        write_dicom_seg(tmp_path / "none.dcm", mask, read_series(studies), LABELS)
+    assert not (tmp_path / "none.dcm").exists()
+
+
+def test_names_that_stand_twice_are_numbered(dicom_series: Series, tmp_path: Path) -> None:
+    """Other programs allow two segments of one name; labels do not."""
+    volume = read_series(dicom_series()[0].parent)
+    mask = a_mask(volume.array.shape)
+    write_dicom_seg(tmp_path / "mask.dcm", mask, volume, LABELS)
+    dataset = dcmread(tmp_path / "mask.dcm")
+    for segment in dataset.SegmentSequence:
+        segment.SegmentLabel = "lesion"
+    dataset.save_as(tmp_path / "mask.dcm")
+    _, labels = read_dicom_seg(tmp_path / "mask.dcm")
+    assert labels.names == ("lesion 1", "lesion 2", "lesion 3")
+
+
+def test_a_segmentation_of_a_radiograph_has_its_shape(dicom_series: Series, tmp_path: Path) -> None:
+    """There is no place in the patient by which it could be moved onto another grid."""
+
+    def edit(ds: Any, k: int) -> None:
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"):
+            delattr(ds, keyword)
+        ds.Modality, ds.PatientOrientation = "DX", ["L", "F"]
+
+    volume = read_series(dicom_series(slices=1, edit=edit, sop_class="1.2.840.10008.5.1.4.1.1.1.1")[0])
+    mask = a_mask((*volume.array.shape, 3))[..., 1]
+    write_dicom_seg(tmp_path / "mask.dcm", mask, volume, LABELS)
+    assert list(dcmread(tmp_path / "mask.dcm").PatientOrientation) == ["L", "F"]
+    found, _ = read_dicom_seg(tmp_path / "mask.dcm", grid=volume.grid, labels=LABELS)
+    np.testing.assert_array_equal(found.array, without_ignored(mask))
+    with pytest.raises(GridMismatch, match=r"the segmentation has the shape \(10, 12\), its image \(9, 12\)"):
+        read_dicom_seg(tmp_path / "mask.dcm", grid=Grid.from_spacing((9, 12), (1, 1)))
+    with pytest.raises(GridMismatch, match="the segmentation is 2-D, its image 3-D"):
+        read_dicom_seg(tmp_path / "mask.dcm", grid=Grid.from_spacing((10, 12, 5), (1, 1, 1)))
+
+
 @pytest.mark.parametrize(
     "source", ["dcmqi/ct-3slice", "t1w_64_slices", "dcmqi/24x38x3/multiframe", "highdicom/dx_image.dcm"]
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, RLELossless
 
 from volseg.errors import MissingExtra, VolumeError
-from volseg.io.dicom import isolate, read_series
+from volseg.io.dicom import isolate, list_series, outline_series, read_series
 from volseg.io.dicom.isolate import Budget, run_isolated
 from volseg.io.dicom.patients import patients_of
 from volseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
@@ -116,16 +118,82 @@ def test_an_answer_with_foreign_kinds_is_not_believed(monkeypatch: pytest.Monkey
     assert told() == "scan: x"
 
 
-def test_an_answer_that_lies_about_its_voxels_is_refused(dicom_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shape, type and bytes must agree before anything is made of them."""
-    facts = {"shape": [9, 9, 9], "dtype": "int16", "affine": [[1]], "notes": [], "padding": None, "header": {}}
-    child(monkeypatch, f"def job(request):\n    return {facts!r}")
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"shape": [9, 9, 9]},
+        {"shape": [600]},
+        {"dtype": "object"},
+        {"dtype": "complex64"},
+        {"affine": [[1]]},
+        {"header": {}},
+        {"notes": None},
+        {"padding": "none"},
+    ],
+)
+def test_an_answer_that_lies_is_refused(
+    dicom_series: Series, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any]
+) -> None:
+    """Shape, type and bytes must agree, and all that a volume needs be there, before anything is made of it."""
+    header = dict.fromkeys(("format", "modality", "series", "sop_class", "transfer_syntax"), "x")
+    honest: dict[str, Any] = {
+        "shape": [10, 12, 5],
+        "dtype": "int16",
+        "affine": np.eye(4).tolist(),
+        "notes": [],
+        "padding": None,
+        "header": header,
+    }
+    body = "def job(request):\n    import os\n    os.ftruncate(request['shared'], 1200)\n    return {!r}"
     folder = dicom_series()[0].parent
-    with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
+    child(monkeypatch, body.format(honest))
+    assert read_series(folder).array.shape == (10, 12, 5)
+    child(monkeypatch, body.format(honest | lie))
+    with pytest.raises(VolumeError, match="gave an answer that makes no sense; export the series again"):
         read_series(folder)
-    child(monkeypatch, f"def job(request):\n    return {dict(facts, dtype='object')!r}")
-    with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
-        read_series(folder)
+
+
+def test_other_answers_that_make_no_sense(
+    dicom_series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing, an outline and a segmentation are taken on trust as little as voxels are."""
+    file = dicom_series()[0]
+    for name, ask in (("list", list_series), ("outline", outline_series), ("read_seg", read_dicom_seg)):
+        child(monkeypatch, "def job(request):\n    return {'series': [{}], 'shape': [2, 2]}", name)
+        with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
+            ask(file)  # type: ignore[operator]
+
+
+def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one that is no object."""
+    monkeypatch.setattr(isolate, "LONGEST_ANSWER", 1000)
+    child(monkeypatch, "def job(request):\n    return {'x': 'x' * 1000}")
+    assert told() == "scan: the DICOM reader gave no answer; export the series again"
+    monkeypatch.setattr(isolate, "COMMAND", (sys.executable, "-c", "print([1])"))
+    assert told() == "scan: the DICOM reader gave no answer; export the series again"
+
+
+def test_a_reader_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python that is gone, or no room for another process."""
+    monkeypatch.setattr(isolate, "COMMAND", ("/no/such/python",))
+    assert told() == "scan: the DICOM reader could not be started: No such file or directory"
+
+
+def test_a_signal_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by its number."""
+    number = signal.SIGRTMIN + 3
+    child(monkeypatch, f"def job(request):\n    import os\n    os.kill(os.getpid(), {number})")
+    assert told().startswith(f"scan: the DICOM reader crashed on it (signal {number}); ")
+
+
+def test_voxels_pass_through_a_file_where_memory_has_no_name(
+    dicom_series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On systems without memfd_create."""
+    folder = dicom_series()[0].parent
+    whole = read_series(folder).array
+    monkeypatch.delattr(os, "memfd_create")
+    np.testing.assert_array_equal(read_series(folder).array, whole)
 
 
 def test_whose_files_are_is_told_by_a_hash(dicom_series: Series) -> None:
@@ -154,6 +222,15 @@ def test_whose_files_are_is_parsed_in_the_child_too(dicom_series: Series, monkey
     child(monkeypatch, "def job(request):\n    return {'patients': [None]}", "patients")
     with pytest.raises(VolumeError, match="gave an answer that makes no sense"):
         patients_of(files)
+
+
+def test_nothing_about_the_patient_leaves_the_reader(dicom_series: Series) -> None:
+    """Neither the volume's header and notes nor the listing repeats a name or an identifier."""
+    folder = dicom_series(edit=lambda ds, k: setattr(ds, "PhotometricInterpretation", "MONOCHROME1"))[0].parent
+    volume = read_series(folder)
+    told = f"{dict(volume.header)} {volume.notes} {list_series(folder)}"
+    assert not any(secret in told for secret in ("Mustermann", "Erika", "SECRET"))
+    assert volume.notes == ("MONOCHROME1 (shown inverted): the values are kept as stored",)
 
 
 def test_a_codec_that_is_not_installed_is_named_with_its_extra(

@@ -68,9 +68,10 @@ def _starts_as_bare_dataset(start: bytes) -> bool:
     """A dataset without preamble: group, element, then an explicit VR or a small implicit length."""
     if len(start) < 12:
         return False
-    group, element = struct.unpack_from("<HH", start)
-    if group not in _FIRST_GROUPS or element > 0x0100:
-        return False
     explicit = start[4:6].isalpha() and start[4:6].isupper()
     (length,) = struct.unpack_from("<I", start, 4)
-    return explicit or length <= 128
+    orders = "<>" if explicit else "<" if length <= 128 else ""  # the larger byte first: always with explicit VR
+    return any(
+        group in _FIRST_GROUPS and element <= 0x0100
+        for group, element in (struct.unpack_from(f"{order}HH", start) for order in orders)
+    )

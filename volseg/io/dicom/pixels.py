@@ -188,6 +188,9 @@ def _by_simpleitk(dataset: Dataset, plane: Plane, scratch: Path) -> Pixels:
     """
     import SimpleITK
 
+    frame = get_frame(dataset.PixelData, plane.frame, number_of_frames=plane.frames)
+    # declared with fewer bits than its JPEG stream has, a frame is shifted or masked without a word
+    bits = max(plane.bits, _jpeg_precision(frame))
     single = Dataset()
     single.file_meta = FileMetaDataset()
     single.file_meta.TransferSyntaxUID = UID(plane.syntax)
@@ -195,9 +198,9 @@ def _by_simpleitk(dataset: Dataset, plane: Plane, scratch: Path) -> Pixels:
     single.file_meta.MediaStorageSOPInstanceUID = single.SOPInstanceUID = UID("2.25.1")
     single.Rows, single.Columns = plane.shape
     single.SamplesPerPixel, single.PhotometricInterpretation = 1, "MONOCHROME2"
-    single.BitsAllocated, single.BitsStored, single.HighBit = plane.allocated, plane.bits, plane.bits - 1
+    single.BitsAllocated, single.BitsStored, single.HighBit = max(plane.allocated, -(-bits // 8) * 8), bits, bits - 1
     single.PixelRepresentation = int(plane.signed)
-    single.PixelData = encapsulate([get_frame(dataset.PixelData, plane.frame, number_of_frames=plane.frames)])
+    single.PixelData = encapsulate([frame])
     single["PixelData"].VR = "OB"
     file = scratch / "frame.dcm"
     single.save_as(file, enforce_file_format=True)
@@ -208,7 +211,30 @@ def _by_simpleitk(dataset: Dataset, plane: Plane, scratch: Path) -> Pixels:
             f"its {UID(plane.syntax).name} data is damaged", where=plane.file, mend="export the series again"
         ) from error
     pixels: Pixels = SimpleITK.GetArrayFromImage(image)
+    low, high = int(pixels.min()), int(pixels.max())
+    least = -(1 << plane.bits - 1) if plane.signed else 0
+    if low < least or high >= least + (1 << plane.bits):
+        raise VolumeError(
+            f"decodes to values from {low} to {high}, {plane.bits} bits are declared",
+            where=plane.file,
+            mend="export the series again, uncompressed",
+        )
     return pixels.reshape(pixels.shape[-2:])
+
+
+def _jpeg_precision(frame: bytes) -> int:
+    """The bits of a sample that a JPEG or JPEG-LS stream names in its frame header; 0 where there is none.
+
+    >>> _jpeg_precision(bytes.fromhex("ffd8 ffe00004abcd ffc3000b100001000101001100 ffda"))
+    16
+    """
+    at = 2
+    while frame.startswith(b"\xff\xd8") and frame[at : at + 1] == b"\xff":
+        kind, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if kind == 0xF7 or (0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC)):
+            return frame[at + 4]
+        at += 2 + length
+    return 0
 
 
 def _stored_dtype(planes: Sequence[Plane]) -> np.dtype[Any]:
