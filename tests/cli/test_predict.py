@@ -103,6 +103,29 @@ def test_a_dry_run_tells_and_writes_nothing(predict: Any, scans: Path, tmp_path:
     assert told["good"]["shape"] == list(SHAPE)
 
 
+def test_a_dry_run_tells_what_is_unlike_the_training(predict: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+    """As far as headers tell, in the words of the run itself: before a night is spent on it."""
+    from volseg import load_bundle
+    from volseg.bundle.rendering.build import build_bundle
+
+    seen = {"spacing": [[0.9, 1.1], [0.9, 1.1], [3, 4]], "field_of_view": [[5, 20], [5, 20], [100, 200]]}
+    recipe = load_bundle(tiny_bundle).recipe.changed({"image.seen": seen})
+    (weights,) = (tiny_bundle / "models").glob("*.pt")
+    narrow = build_bundle(recipe, tmp_path / "narrow", weights=weights)
+    scan(tmp_path / "in" / "a.nii.gz")
+    told = (
+        "a: spacing of 2 mm along axis 2, in training it was 3 to 4\n"
+        "a: field of view of 16 mm along axis 2, in training it was 100 to 200\n"
+    )
+    ran = predict(tmp_path / "in", tmp_path / "out", "--dry-run", "-b", narrow)
+    assert told in ran.err
+    assert ran.code == 0
+    (case,) = json.loads(predict(tmp_path / "in", tmp_path / "out", "--dry-run", "--json", "-b", narrow).out)
+    assert case["hints"] == [line.removeprefix("a: ") for line in told.splitlines()]
+    assert told in predict(tmp_path / "in", tmp_path / "out", "-b", narrow).err
+    assert "in training" not in predict(tmp_path / "in", tmp_path / "other", "--dry-run").err
+
+
 def test_finished_cases_are_left_or_done_again(predict: Any, tmp_path: Path) -> None:
     """``--resume`` is what happens anyway; ``--overwrite`` does every case anew."""
     scan(tmp_path / "in" / "a.nii.gz")

@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813 - its users' custom
 from volseg.errors import VolumeError
 from volseg.io import frame_count, read_frames, read_labels, read_volume, write_labels
 
-DATA = Path(os.environ.get("VOLSEG_TEST_DATA", "/nowhere"))
+DATA = Path(os.environ.get("VOLSEG_TEST_DATA") or "/nowhere")
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="VOLSEG_TEST_DATA does not name the folder of real data")
 
 NIFTI = [

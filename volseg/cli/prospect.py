@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from volseg.cli import console
+from volseg.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ def tell_plan(work: Plan, *, as_json: bool = False) -> None:
         console.result_json(cases)
     else:
         console.result_table(_COLUMNS, [_row(case) for case in cases])
+    for job in work.jobs:
+        for hint in job.expected.hints if job.expected else ():
+            console.say(printable(f"{job.case.name}: {hint}"))
     expected = [job.expected for job in work.jobs if job.expected is not None]
     counts = [f"{len(work.jobs)} to do", f"{len(work.finished)} done before", f"{len(work.failed)} cannot be done"]
     console.say(", ".join(count for count in counts if not count.startswith("0 ")) or "nothing to do")
@@ -47,6 +51,7 @@ def _cases(work: Plan) -> Iterator[dict[str, Any]]:
             "memory": expected and expected.memory,
             "mask": str(output / job.mask),
             "state": "to do",
+            "hints": expected.hints if expected else (),
             "error": None,
         }
     for record in (*work.finished, *work.failed):
@@ -58,6 +63,7 @@ def _cases(work: Plan) -> Iterator[dict[str, Any]]:
             "memory": None,
             "mask": str(output / record.mask) if record.mask else None,
             "state": "done before" if done else "cannot be done",
+            "hints": record.hints,
             "error": record.error,
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 from volseg.data.cohort import Case
 from volseg.inference.predictor import Predictor
 from volseg.io import Outline, read_outline
+from volseg.prediction import hints
 from volseg.prediction.segmentation import require_channels, require_kind
 from volseg.recipe import Recipe
 
@@ -21,12 +22,14 @@ class Expected:
     Attributes:
         shape, spacing: of its image, as the headers tell them.
         mask_bytes: of its mask and its probabilities, unpacked.
+        hints: what looks unlike the training images, as far as the headers tell.
         memory: bytes that the network takes above itself and the image; none where it was not asked for or is not told.
     """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     mask_bytes: int
+    hints: tuple[str, ...] = ()
     memory: int | None = None
 
 
@@ -67,6 +70,7 @@ class Foresight:
             grid.shape,
             grid.spacing,
             math.prod(grid.shape) * (labels.dtype.itemsize + kept),
+            tuple(hints.of_grid(grid, self.recipe.image)),
             self._needed(outlines) if self.memory or self.predictor.max_memory is not None else None,
         )
 

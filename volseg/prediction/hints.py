@@ -25,15 +25,21 @@ _CHUNK = 1 << 20
 _SAMPLES = 1 << 22
 
 
-def of_image(volume: Volume, image: Image) -> Iterator[str]:
-    """Hints about an image, before it is predicted."""
+def of_grid(grid: Grid, image: Image) -> Iterator[str]:
+    """Hints about how an image lies and how large it is, which its header tells."""
     seen = image.seen
-    grid = volume.grid.reoriented(image.axcodes).target if image.axcodes else volume.grid
+    grid = grid.reoriented(image.axcodes).target if image.axcodes else grid
     if image.axcodes and seen.spacing is not None:
         yield from _orientation(grid, seen.spacing)
     yield from _ranges("spacing", grid.spacing, seen.spacing, "mm")
     extent = tuple(n * s for n, s in zip(grid.shape, grid.spacing, strict=True))
     yield from _ranges("field of view", extent, seen.field_of_view, "mm")
+
+
+def of_image(volume: Volume, image: Image) -> Iterator[str]:
+    """Hints about an image, before it is predicted."""
+    seen = image.seen
+    yield from of_grid(volume.grid, image)
     values = volume.array.ravel(order="K")[:: max(1, volume.array.size // _SAMPLES)]
     values = values if volume.padding is None else values[values != volume.padding]
     if seen.intensity is not None and values.size:
