@@ -37,9 +37,10 @@ def front_matter(card: str) -> dict[str, Any]:
         ("Apache-2.0", {"license": "apache-2.0"}),
         ("CC-BY-NC-SA-4.0", {"license": "cc-by-nc-sa-4.0"}),
         ("LicenseRef-ours", {"license": "other", "license_name": "licenseref-ours"}),
+        (None, {"license": "unknown"}),
     ],
 )
-def test_the_card_is_one_of_hugging_face(licence: str, expected: dict[str, str]) -> None:
+def test_the_card_is_one_of_hugging_face(licence: str | None, expected: dict[str, str]) -> None:
     """Library, task, tags and the licence under the hub's own identifiers, whatever the words hold."""
     recipe = Recipe.from_dict({**KEYS, "bundle": {**KEYS["bundle"], "license": licence}})
     told = front_matter(model_card(recipe))

@@ -26,6 +26,7 @@ from volseg.bundle.verifying.held import hold_weights
 from volseg.bundle.verifying.signing import sign_bundle
 from volseg.bundle.verifying.verify import verify_bundle
 from volseg.bundle.weights import as_safetensors
+from volseg.cli.bundle.pack import pack
 from volseg.errors import BundleError
 from volseg.recipe import Recipe
 
@@ -292,6 +293,20 @@ def test_packing_adds_what_is_missing(built: Path, tmp_path: Path) -> None:
     _both_weights(tmp_path / "cells")
     with pytest.raises(BundleError, match="gives another mask"):
         golden_to_pack(tmp_path / "cells")
+
+
+def test_a_bundle_without_a_licence_says_so(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is granted that nobody has granted, in the notice as in the metadata, and packing warns."""
+    for licence, warned in ((None, True), ("CC-BY-4.0", False)):
+        recipe = load_bundle(built).recipe.changed({"bundle.license": licence})
+        folder = build_bundle(recipe, tmp_path / f"bundle_{warned}", weights=built / "models" / "model.pt")
+        notice = (folder / "LICENSE").read_text()
+        assert notice.startswith(f"SPDX-License-Identifier: {licence or 'NOASSERTION'}\n")
+        assert ("Nobody has said under which licence this bundle may be used" in notice) == warned
+        assert json.loads((folder / "configs" / "metadata.json").read_text())["license"] == (licence or "NOASSERTION")
+        assert pack_bundle(folder, folder.with_suffix(".zip")).licence == (licence or "NOASSERTION")
+        pack(folder, folder.with_suffix(".zip"), overwrite=True)
+        assert ("nobody has said under which licence it may be used" in capsys.readouterr().err) == warned
 
 
 @pytest.fixture(scope="session")

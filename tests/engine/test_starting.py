@@ -254,5 +254,5 @@ def test_folds_start_alike(tiny: Make, hearts: Path, tmp_path: Path) -> None:
 def test_a_licence_that_binds_is_told(tiny: Make) -> None:
     """What is learnt from weights is bound as they are."""
     notes = Trained.of(tiny(bundle__license="CC-BY-NC-SA-4.0")).start(tiny()).notes
-    told = "the weights of before are under CC-BY-NC-SA-4.0; the bundle that is learnt from them says Apache-2.0"
+    told = "the weights of before are under CC-BY-NC-SA-4.0; the bundle that is learnt from them says nothing"
     assert notes == (NOTE, told)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from volseg.bundle.audit.yaml_places import read_yaml_places
+from volseg.bundle.rendering.licences import UNSTATED
 from volseg.bundle.storage.files import BundleFiles, read_whole
 from volseg.bundle.storage.json_text import read_json
 from volseg.bundle.storage.manifest import MANIFEST, METADATA, RECIPE, manifest_of
@@ -65,7 +66,7 @@ def about(files: BundleFiles) -> About:
     if recipe:
         own = recipe.bundle
         told |= {key: told[key] or _text(getattr(own, key)) for key in told}
-        told["license"], told["data_license"] = own.license, _text(own.data_license)
+        told["license"], told["data_license"] = own.license or UNSTATED, _text(own.data_license)
     return About(
         name=printable(_text(metadata.get("name")) or (recipe.bundle.name if recipe else None) or files.name),
         **told,

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from volseg.bundle.about import about
 from volseg.bundle.storage.archive import Packed, zip_bytes
 from volseg.bundle.storage.files import BundleFiles, FilesAround, StrPath, open_bundle, refuse_problems
 from volseg.bundle.storage.folder import is_leftover
@@ -32,6 +33,8 @@ class PackedBundle:
     manifest: Manifest
     #: files of the folder that are no part of a bundle: hidden ones, an interpreter's
     left_out: tuple[str, ...]
+    #: under which it may be used, as the bundle says
+    licence: str
 
 
 def pack_bundle(bundle: StrPath, out: StrPath, more: Mapping[str, bytes] | None = None) -> PackedBundle:
@@ -62,7 +65,7 @@ def pack_bundle(bundle: StrPath, out: StrPath, more: Mapping[str, bytes] | None 
             for piece in zip_bytes(_contents(files, manifest)):
                 file.write(piece)
         left_out = tuple(path for path in files.sizes if is_leftover(path))
-    return PackedBundle(target, manifest, left_out)
+        return PackedBundle(target, manifest, left_out, about(files).license)
 
 
 @dataclass(frozen=True)

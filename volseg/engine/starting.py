@@ -128,9 +128,9 @@ def _notes(name: str, theirs: Recipe, recipe: Recipe, afresh: Sequence[str]) -> 
         ]
         if mixing:
             yield f"it does not begin with the masks of {name}: {' and '.join(mixing)} see more than a slice"
-    licences = theirs.bundle.license, recipe.bundle.license
-    if licences[0] != licences[1]:
-        yield f"the weights of {name} are under {licences[0]}; the bundle that is learnt from them says {licences[1]}"
+    binding, said = theirs.bundle.license, recipe.bundle.license or "nothing"
+    if binding not in (None, said):
+        yield f"the weights of {name} are under {binding}; the bundle that is learnt from them says {said}"
 
 
 def _strides(recipe: Recipe) -> tuple[tuple[int, ...], ...]:

@@ -155,6 +155,7 @@ def _card(found: Fingerprint, names: Mapping[int, str], name: str) -> list[Choic
             "bundle.description", f"Segments {listed} in {'images' if modality == 'other' else modality}.", "as known"
         ),
         Choice("bundle.limits", f"Planned on {of}; what is unlike them was never seen.", "complete what you know"),
+        Choice("bundle.license", None, "say which, an SPDX identifier: without one nobody else may use the bundle"),
     ]
 
 

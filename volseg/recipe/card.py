@@ -32,7 +32,9 @@ class Card(Section):
     task: Line = Field("Segmentation", description="the task, in a few words")
     authors: Line = Field("The authors of this recipe", description="who made it")
     copyright: Line = Field("Copyright of the authors of this recipe", description="whose it is")
-    license: Line = Field("Apache-2.0", description="licence of the weights, as an SPDX identifier")
+    license: Line | None = Field(
+        None, description="licence of the weights, as an SPDX identifier; without one nobody else may use them"
+    )
     data_source: Text | None = Field(None, description="where the training data come from")
     data_license: Line | None = Field(None, description="licence of the training data, as an SPDX identifier")
     citations: tuple[Text, ...] = Field((), description="what to cite")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from volseg.bundle.rendering.licences import licence_name, licence_url
+from volseg.bundle.rendering.licences import licence_told, licence_url
 from volseg.bundle.rendering.metadata import bundle_name, sizes_in_words
 from volseg.recipe import Recipe
 from volseg.recipe.foreign import ForeignNetwork
@@ -40,8 +40,7 @@ def model_card(recipe: Recipe, results: dict[str, Any] | None = None, *, vendore
         _training(recipe, results, vendored=vendored),
         _data(recipe),
         _running_vendored(name) if vendored else _running(name),
-        f"## Licence\n\n{licence_name(card.license)} (`{card.license}`, {licence_url(card.license)}). "
-        f"{card.copyright.rstrip('.')}.",
+        f"## Licence\n\n{licence_told(recipe)} {card.copyright.rstrip('.')}.",
     ]
     if card.citations:
         parts.append("## To be cited\n\n" + "\n".join(f"- {' '.join(line.split())}" for line in card.citations))
@@ -53,7 +52,9 @@ def model_card(recipe: Recipe, results: dict[str, Any] | None = None, *, vendore
 def _front_matter(recipe: Recipe, results: dict[str, Any] | None) -> str:
     card = recipe.bundle
     lines = ["---"]
-    if card.license in _HUB:
+    if card.license is None:
+        lines.append("license: unknown")
+    elif card.license in _HUB:
         lines.append(f"license: {card.license.lower()}")
     else:
         lines += ["license: other", f"license_name: {json.dumps(card.license.lower())}"]

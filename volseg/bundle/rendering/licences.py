@@ -24,6 +24,11 @@ _NAMES = {
 }
 
 
+#: What SPDX calls it where nobody has said anything.
+UNSTATED = "NOASSERTION"
+_UNSTATED = "Nobody has said under which licence this bundle may be used: ask whoever made it."
+
+
 def licence_url(identifier: str) -> str:
     """Where a licence's text is.
 
@@ -41,24 +46,31 @@ def licence_name(identifier: str) -> str:
 def weights_licence(recipe: Recipe) -> str:
     """``LICENSE``: the legal notice of the bundle."""
     card = recipe.bundle
-    lines = [
-        f"SPDX-License-Identifier: {card.license}",
-        "",
-        card.copyright,
-        "",
-        f"The weights, configurations and documents of this bundle are licensed under {licence_name(card.license)}.",
-        f"The legal code is at {licence_url(card.license)}",
-    ]
-    if card.data_license == card.license and card.data_source:
+    lines = [f"SPDX-License-Identifier: {card.license or UNSTATED}", "", card.copyright, ""]
+    if card.license is None:
+        lines.append(_UNSTATED)
+    else:
+        named = licence_name(card.license)
+        lines += [
+            f"The weights, configurations and documents of this bundle are licensed under {named}.",
+            f"The legal code is at {licence_url(card.license)}",
+        ]
+    if card.license and card.data_license == card.license and card.data_source:
         lines += [
             "",
             f"The weights were learnt from {card.data_source}, whose licence binds what is made of it.",
             "Name that source, and this bundle, in what you make of these weights.",
         ]
-    if "-NC-" in card.license:
+    if "-NC-" in (card.license or ""):
         lines += ["", "They may not be used for commercial purposes."]
     lines += ["", "The program that runs them, volseg, is a work of its own, under Apache-2.0.", "", _no_warranty()]
     return "\n".join(lines) + "\n"
+
+
+def licence_told(recipe: Recipe) -> str:
+    """The licence of the weights, in a sentence of a model card."""
+    named = recipe.bundle.license
+    return _UNSTATED if named is None else f"{licence_name(named)} (`{named}`, {licence_url(named)})."
 
 
 def data_licence(recipe: Recipe) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from volseg.bundle.rendering.licences import UNSTATED
 from volseg.bundle.rendering.packages import MONAI, NUMPY, REQUIRED, TORCH
 from volseg.recipe import Recipe
 
@@ -43,7 +44,7 @@ def metadata(recipe: Recipe, results: dict[str, Any] | None = None) -> dict[str,
         "description": card.description,
         "authors": card.authors,
         "copyright": card.copyright,
-        "license": card.license,
+        "license": card.license or UNSTATED,
         "data_source": card.data_source or "not stated",
         "data_type": recipe.image.modality,
         "image_classes": f"{', '.join(recipe.image.channels)} ({recipe.image.modality})",

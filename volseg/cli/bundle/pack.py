@@ -26,6 +26,7 @@ def pack(
     if out.exists() and not overwrite:
         raise UsageError("is there already", where=out, mend="--overwrite replaces it")
     from volseg.bundle.packing import pack_bundle
+    from volseg.bundle.rendering.licences import UNSTATED
     from volseg.bundle.verifying.golden import golden_to_pack
 
     packed = pack_bundle(bundle, out, golden_to_pack(bundle))
@@ -33,6 +34,8 @@ def pack(
         console.warn(
             "no recipe with weights: packed without an acceptance case, so that verify has nothing to hold it to"
         )
+    if packed.licence == UNSTATED:
+        console.warn("nobody has said under which licence it may be used: bundle.license in the recipe says it")
     for path in packed.left_out:
         console.warn(f"left out {path}: hidden, or an interpreter's")
     console.say(f"{len(packed.manifest.files)} files, manifest digest {packed.manifest.digest}")
