@@ -19,7 +19,7 @@ from benchmarks.frame import RESULTS, record
 
 ROOT = Path(__file__).parents[1]
 # what the tests of these parts need beside the code
-TREE = ("volseg", "tests", "configs", "pyproject.toml", "README.md")
+TREE = ("volseg", "tests", "configs", "bundles", "pyproject.toml", "README.md")
 # a mutant that never ends, or takes the process with it, was noticed as well
 KILLED = {"killed", "timeout", "segfault"}
 LEAST = 0.8
@@ -114,7 +114,7 @@ def _prepared(part: Part, place: Path) -> Path:
             "only_mutate": [part.code],
             "pytest_add_cli_args_test_selection": list(part.tests),
             "pytest_add_cli_args": [f"--deselect={test}" for test in part.aside],
-            "also_copy": ["configs", "README.md"],
+            "also_copy": ["configs", "bundles", "README.md"],
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         with (place / "pyproject.toml").open("a") as file:

@@ -38,6 +38,9 @@ def forms_mirrored(nifti: Any, refused: Any, accepted: Any, image: Any, affine: 
     refused(turned, f"sform and qform mirror each other (RPS and LAS); {CHOOSE}")
     swapped = nifti(srow_x=[0, 0.8, 0, 0], srow_y=[0.8, 0, 0, 0], srow_z=[0, 0, 2.5, 0])
     refused(swapped, f"sform and qform turn the axes differently (ARS and LAS); {CHOOSE}")
+    c, s = np.cos(np.deg2rad(140)), np.sin(np.deg2rad(140))  # most of half a turn
+    nearly = nifti(srow_x=[-0.8 * c, -0.8 * s, 0, 0], srow_y=[-0.8 * s, 0.8 * c, 0, 0], srow_z=[0, 0, 2.5, 0])
+    refused(nearly, f"sform and qform mirror each other (RPS and LAS); {CHOOSE}")
 
 
 def sform_singular(nifti: Any, refused: Any, accepted: Any, image: Any, affine: Any, **_: Any) -> None:

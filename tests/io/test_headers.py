@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from volseg.errors import GridMismatch, LabelError, UsageError, VolsegError, VolumeError
 from volseg.geometry import Grid
@@ -155,6 +156,10 @@ def test_a_metaimage_without_these_faults_is_read(tmp_path: Path) -> None:
     for size, data in ((None, b""), ("5", b"begin"), ("-1", b"what ever is before the voxels")):
         volume = read_volume(meta(tmp_path / "v.mha", HeaderSize=size, data=data + VOXELS.tobytes()))
         assert np.array_equal(volume.array, VOXELS.reshape(2, 3, 4).T)
+    for name in ("Rotation", "Orientation"):  # what others call it
+        turned = meta(tmp_path / "v.mha", **{"TransformMatrix": None, name: "0 1 0 1 0 0 0 0 1"})
+        affine = [[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]
+        assert np.array_equal(read_volume(turned).grid.affine, affine)
     path = meta(tmp_path / "v.mha", TransformMatrix=None)
     assert line_of(path).startswith("the header does not say where left and right are (no TransformMatrix)")
     assert np.array_equal(read_volume(path, assume_ras=True).grid.affine, np.diag([1, 1, 2, 1]))
@@ -198,6 +203,21 @@ def test_pictures_that_are_refused(tmp_path: Path) -> None:
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     (tmp_path / "bomb.png").write_bytes(whole)
     assert line_of(tmp_path / "bomb.png") == "too many pixels for a picture; save it as .nrrd or .nii.gz"
+
+
+def test_every_checksum_of_a_png_counts(tmp_path: Path) -> None:
+    """A chunk behind the pixels too, which decoding them does not look at."""
+    file, told = BytesIO(), PngInfo()
+    told.add_itxt("Comment", "made up", zip=True)
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    image.save(file, format="PNG", pnginfo=told)
+    whole = file.getvalue()
+    path = tmp_path / "v.png"
+    path.write_bytes(whole)
+    assert np.array_equal(read_volume(path).array, np.asarray(image))
+    at = whole.index(b"Comment")
+    path.write_bytes(whole[:at] + b"comment" + whole[at + 7 :])
+    assert line_of(path).startswith("damaged: ")
 
 
 def picture(array: Any) -> bytes:

@@ -94,6 +94,31 @@ def test_options_arrive_from_a_config(scan: Path, tmp_path: Path) -> None:
     assert not VolsegReader().verify_suffix("notes.txt")
 
 
+def test_what_a_reader_is_told_and_tells(tmp_path: Path) -> None:
+    """Frames, orientation and broken voxels are asked for as of read_volume; notes and padding come in the metadata."""
+    frames = np.random.default_rng(0).normal(size=(20, 20, 20, 2)).astype(np.float32)
+    frames[..., :3, 0] = -2000
+    frames[4, 4, 4, 1] = np.nan
+    nib.save(nib.Nifti1Image(frames, AFFINE), tmp_path / "cine.nii")
+    padded = mt.LoadImage(reader=VolsegReader(frame=0))(tmp_path / "cine.nii")
+    assert padded.meta["padding_value"] == -2000
+    assert "-2000" in padded.meta["volseg_notes"]
+    with pytest.raises(VolumeError, match="holds 1 NaN voxel of 8000"):
+        mt.LoadImage(reader=VolsegReader(frame=1))(tmp_path / "cine.nii")
+    filled = mt.LoadImage(reader=VolsegReader(frame=1, fill_nan=7))(tmp_path / "cine.nii")
+    assert filled[4, 4, 4] == 7
+    assert np.isnan(filled.meta["padding_value"])
+    bare = nib.Nifti1Image(frames[..., 1] > 0, None, dtype=np.uint8)
+    bare.header.set_zooms((1, 1, 3))
+    nib.save(bare, tmp_path / "bare.nii")
+    with pytest.raises(VolumeError, match="where left and right are"):
+        mt.LoadImage(reader=VolsegReader())(tmp_path / "bare.nii")
+    assumed = mt.LoadImage(reader=VolsegReader(assume_ras=True))(tmp_path / "bare.nii")
+    assert np.array_equal(assumed.affine.numpy(), np.diag([1, 1, 3, 1]))
+    with pytest.raises(UsageError, match="--series chooses in DICOM folders only"):
+        mt.LoadImage(reader=VolsegReader(series="1.2", assume_ras=True))(tmp_path / "bare.nii")
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mask_returns_to_the_grid_of_its_image_to_the_bit(scan: Path, tmp_path: Path, workers: int) -> None:
     """Through a data loader, another orientation and its inverse, the mask's affine is the image's, bit for bit."""

@@ -11,7 +11,7 @@ import pytest
 
 from volseg.errors import GridMismatch, UsageError, VolumeError
 from volseg.geometry import Grid, orientations
-from volseg.io import read_labels, read_volume, write_labels, write_volume
+from volseg.io import read_frames, read_labels, read_volume, write_labels, write_volume
 from volseg.labels import Labels
 
 SPACINGS = ((1.0, 1.0, 1.0), (0.7, 0.7, 2.5), (1.5625, 0.3333, 10.0))
@@ -89,6 +89,31 @@ def test_nifti2_stays_nifti2(tmp_path: Path) -> None:
     assert volume.grid.affine.tobytes() == affine.tobytes()
     write_labels(tmp_path / "mask.nii.gz", volume.array, volume.grid, like=volume)
     assert read_labels(tmp_path / "mask.nii.gz").grid == volume.grid
+
+
+def test_both_statements_of_space_where_both_can_make_it(tmp_path: Path) -> None:
+    """A qform holds no shear: then the sform stands alone, and else both say the same."""
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]]) * [0.7, 0.7, 2.2]
+    for shear, code in ((0.0, 1), (0.2, 0)):
+        affine = np.eye(4)
+        affine[:3] = np.column_stack([turn, [11.1, -22.2, 33.3]])
+        affine[0, 2] = shear
+        write_volume(tmp_path / "v.nii", array, Grid(array.shape, affine))
+        header = nib.load(tmp_path / "v.nii").header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == (1, code)
+        assert np.allclose(header.get_sform(), affine, atol=1e-5)
+        assert code == 0 or np.allclose(header.get_qform(), affine, atol=1e-5)
+        assert header.get_xyzt_units()[0] == "mm"
+        assert np.allclose(header.get_zooms(), np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def test_labels_of_a_frame(tmp_path: Path) -> None:
+    """Label maps of a cine lie in one file too."""
+    frames = np.stack([np.full((4, 3, 2), value, np.uint8) for value in (1, 2, 3)], axis=-1)
+    nib.save(nib.Nifti1Image(frames, np.diag([1, 1, 2, 1])), tmp_path / "labels.nii")
+    assert [int(read_labels(tmp_path / "labels.nii", frame=k).array.max()) for k in range(3)] == [1, 2, 3]
+    assert [int(volume.array.max()) for volume in read_frames(tmp_path / "labels.nii")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -20,10 +21,10 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
-from volseg.errors import VolumeError
+from volseg.errors import MissingExtra, VolumeError
 from volseg.geometry import Grid
 from volseg.io import read_volume
-from volseg.io.dicom import is_dicom, list_series, read_series
+from volseg.io.dicom import is_dicom, list_series, outline_series, read_series
 from volseg.io.volume import Volume
 
 Series = Callable[..., list[Path]]
@@ -275,29 +276,132 @@ def test_a_spacing_in_the_header_that_positions_deny_is_noted(dicom_series: Seri
     assert volume.notes == ("slices lie 2.5 mm apart, the header says 5 mm: the positions count",)
 
 
+EXPORT = "export the series again"
+ORIGINAL = "export the original series"
+
+
 @pytest.mark.parametrize(
-    ("edit", "line"),
+    ("keyword", "value", "line"),
     [
-        (lambda ds, k: setattr(ds, "PixelData", ds.PixelData[:-20]), "holds 220 bytes of pixels, its header says 240"),
-        (lambda ds, k: setattr(ds, "PixelData", ds.PixelData * 2), "holds 480 bytes of pixels, its header says 240"),
-        (lambda ds, k: delattr(ds, "PixelData"), "has no pixel data"),
-        (lambda ds, k: delattr(ds, "Rows"), "has no Rows"),
-        (lambda ds, k: delattr(ds, "ImagePositionPatient"), "its MR images have no position or orientation"),
-        (lambda ds, k: delattr(ds, "PixelSpacing"), "its images have no PixelSpacing"),
-        (lambda ds, k: setattr(ds, "PixelSpacing", [0, 1]), "its PixelSpacing is not positive"),
-        (lambda ds, k: setattr(ds, "PixelSpacing", [1, 1, 1]), "its PixelSpacing is not 2 numbers"),
-        (lambda ds, k: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "is not two unit vectors"),
-        (lambda ds, k: setattr(ds, "HighBit", 14), "stores 16 bits in 16 in a way that DICOM no longer allows"),
-        (lambda ds, k: setattr(ds, "SamplesPerPixel", 3), r"is a colour image \(MONOCHROME2\)"),
-        (lambda ds, k: setattr(ds, "PhotometricInterpretation", "PALETTE COLOR"), "its values are PALETTE COLOR"),
-        (lambda ds, k: setattr(ds, "RescaleSlope", 0), "its RescaleSlope is 0"),
-        (lambda ds, k: setattr(ds, "BitsAllocated", 24), "stores 24 bits per pixel"),
+        (
+            "PixelData", bytes(220),
+            f"holds 220 bytes of pixels, its header says 240: the file is cut short; {EXPORT}",
+        ),
+        (
+            "PixelData", bytes(480),
+            f"holds 480 bytes of pixels, its header says 240: one of them is wrong; {EXPORT}",
+        ),
+        ("PixelData", None, f"has no pixel data; {EXPORT}"),
+        ("Rows", None, f"has no Rows; {EXPORT}"),
+        ("Columns", 0, "says it holds 1 frames of 0x12 pixels"),
+        ("PixelSpacing", [1, 1, 1], f"its PixelSpacing is not 2 numbers; {EXPORT}"),
+        ("HighBit", 14, "stores 16 bits in 16 in a way that DICOM no longer allows"),
+        ("BitsStored", 17, "stores 17 bits in 16 in a way that DICOM no longer allows"),
+        ("SamplesPerPixel", 3, "is a colour image (MONOCHROME2); only grey values can be segmented"),
+        ("PhotometricInterpretation", "PALETTE COLOR", "its values are PALETTE COLOR, not grey values"),
+        ("RescaleSlope", 0, f"its RescaleSlope is 0; {EXPORT}"),
+        ("BitsAllocated", 24, "stores 24 bits per pixel, not 8, 16 or 32"),
     ],
-)
-def test_headers_that_cannot_be_true_are_refused(dicom_series: Series, edit: Any, line: str) -> None:
-    """Each in one line that names what is wrong."""
-    with pytest.raises(VolumeError, match=line):
-        read_series(dicom_series(edit=edit)[0].parent)
+)  # fmt: skip
+def test_a_header_that_cannot_be_true_is_refused(dicom_series: Series, keyword: str, value: Any, line: str) -> None:
+    """In one line that names the file, what is wrong and how to mend it."""
+    files = dicom_series(edit=spoilt(keyword, value))
+    assert refusal(files[0].parent) == f"{files[0]}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "line"),
+    [
+        (
+            "ImagePositionPatient", None,
+            "its MR images have no position or orientation in the patient;"
+            " export the original series, not a derived one",
+        ),
+        ("PixelSpacing", None, f"its images have no PixelSpacing; {ORIGINAL}"),
+        ("PixelSpacing", [0, 1], f"its PixelSpacing is not positive; {ORIGINAL}"),
+        (
+            "ImageOrientationPatient", [1, 0, 0, 1, 0, 0],
+            "its ImageOrientationPatient is not two unit vectors at right angles",
+        ),
+        (
+            "ImageOrientationPatient", [1, 0, 0, 0, 1.01, 0],
+            "its ImageOrientationPatient is not two unit vectors at right angles",
+        ),
+    ],
+)  # fmt: skip
+def test_headers_that_are_true_of_no_volume_are_refused(
+    dicom_series: Series, keyword: str, value: Any, line: str
+) -> None:
+    """In one line that names the folder."""
+    folder = dicom_series(edit=spoilt(keyword, value))[0].parent
+    assert refusal(folder) == f"{folder}: {line}"
+
+
+def spoilt(keyword: str, value: Any) -> Callable[[Dataset, int], None]:
+    """An element of every file set, or left out."""
+    return lambda ds, k: delattr(ds, keyword) if value is None else setattr(ds, keyword, value)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(VolumeError) as caught:
+        read_series(path)
+    return str(caught.value)
+
+
+def test_an_outline_is_that_of_the_volume(dicom_series: Series) -> None:
+    """By the headers alone: the same grid, and what made it; refused with the same line."""
+    files = dicom_series()
+    volume = read_series(files[0].parent)
+    outline = outline_series(files[0].parent)
+    assert outline.grid == volume.grid
+    assert outline.modality == volume.header["modality"] == "MR"
+    anonymous = outline_series(dicom_series("anonymous", edit=spoilt("Modality", ""))[0].parent)
+    assert anonymous.modality == "?"
+    files[2].unlink()
+    with pytest.raises(VolumeError) as caught:
+        outline_series(files[0].parent)
+    assert str(caught.value) == refusal(files[0].parent)
+
+
+def test_the_spacing_in_the_patient_counts_before_that_at_the_detector(dicom_series: Series) -> None:
+    """Fluoroscopes give both."""
+    files = dicom_series(edit=spoilt("ImagerPixelSpacing", [9, 9]))
+    volume = read_series(files[0].parent)
+    assert volume.grid.spacing == pytest.approx((0.7, 0.8, 2.5))
+    assert volume.notes == ()
+
+
+def test_an_affine_has_no_negative_zeros(dicom_series: Series) -> None:
+    """They would be told as -0 wherever an affine is printed."""
+    upright = spoilt("ImageOrientationPatient", [1, 0, 0, 0, 1, 0])
+
+    def edit(ds: Dataset, k: int) -> None:
+        upright(ds, k)
+        ds.ImagePositionPatient = [0, 0, 2.5 * k]
+
+    affine = read_series(dicom_series(edit=edit)[0].parent).grid.affine
+    assert not np.signbit(affine[affine == 0]).any()
+
+
+def test_positions_decide_what_is_missing(dicom_series: Series) -> None:
+    """A gap of two slices is one where it is two spacings long to a fifth; what is not is no gap, but uneven."""
+
+    def at(heights: list[float]) -> str:
+        def edit(ds: Dataset, k: int) -> None:
+            ds.ImageOrientationPatient, ds.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, heights[k]]
+
+        folder = dicom_series(f"at{heights[-1]}", slices=len(heights), edit=edit)[0].parent
+        return refusal(folder).removeprefix(f"{folder}: ")
+
+    again = "export the whole series again"
+    assert at([0, 2, 4, 8.3, 10.3]) == f"1 slice is missing (spacing 2 mm): 4.3 mm between 4 and 8.3 mm; {again}"
+    uneven = "its slices are unevenly spaced, from {} to {} mm; export a reconstruction with one spacing"
+    assert at([0, 2, 4, 8.5, 10.5]) == uneven.format(2, 4.5)
+    assert at([0, 1, 3, 4.5, 6]) == uneven.format(1, 2)
+    assert at([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 17, 22, 28, 35, 36]) == (
+        "21 slices are missing (spacing 1 mm): 2 mm between 8 and 10 mm, 3 mm between 10 and 13 mm, 4 mm between 13 and"
+        f" 17 mm, 5 mm between 17 and 22 mm, 6 mm between 22 and 28 mm and 1 more; {again}"
+    )
 
 
 def test_a_dicom_file_cut_inside_its_header_is_refused(dicom_series: Series) -> None:
@@ -413,6 +517,19 @@ def test_few_of_the_declared_bits_are_no_fault(dicom_series: Series, codec: str)
     dataset.save_as(file)
     with pytest.raises(VolumeError, match="decodes to uint16 pixels, uint8 are declared"):
         read_series(file)
+
+
+def test_a_decoder_that_is_not_installed_is_named(dicom_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that brings it."""
+    file = dicom_series(slices=1)[0]
+    claim_syntax(file, "1.2.840.10008.1.2.4.201")
+    monkeypatch.setattr("volseg.io.dicom.pixels.get_decoder", lambda uid: SimpleNamespace(is_available=False))
+    with pytest.raises(MissingExtra) as caught:
+        read_series(file)
+    assert str(caught.value) == (
+        f"{file}: decoding High-Throughput JPEG 2000 Image Compression (Lossless Only) needs pylibjpeg-openjpeg;"
+        """ pip install ".[dicom-codecs]" in the folder of volseg's source"""
+    )
 
 
 def test_lossy_compression_is_noted(dicom_series: Series) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from volseg import __version__
 from volseg.errors import GridMismatch, LabelError, UsageError, VolumeError, WriteError
 from volseg.geometry import Grid
 from volseg.io.dicom import read_series
@@ -219,6 +220,29 @@ def test_what_a_source_lacks(dicom_series: Series, tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"its headers do not allow a DICOM-SEG beside it \(ValueError\); choose"):
         write_dicom_seg(tmp_path / "none.dcm", mask, read_series(studies), LABELS)
     assert not (tmp_path / "none.dcm").exists()
+
+
+def test_what_a_segmentation_says_of_itself(dicom_series: Series, tmp_path: Path) -> None:
+    """Who made it, in a series of its own behind the source's, and which images it refers to."""
+    files = dicom_series()
+    volume = read_series(files[0].parent)
+    write_dicom_seg(tmp_path / "mask.dcm", a_mask(volume.array.shape), volume, LABELS)
+    seg, source = dcmread(tmp_path / "mask.dcm"), dcmread(files[0])
+    assert (seg.Manufacturer, seg.ManufacturerModelName, seg.DeviceSerialNumber) == ("volseg", "volseg", "none")
+    assert seg.SoftwareVersions == __version__
+    assert (seg.SeriesNumber, seg.InstanceNumber) == (source.SeriesNumber + 1000, 1)
+    assert seg.SeriesInstanceUID != source.SeriesInstanceUID
+    assert seg.StudyInstanceUID == source.StudyInstanceUID
+    assert (seg.ContentLabel, seg.ContentDescription, seg.SeriesDescription) == (
+        "SEGMENTATION", "Segmentation by volseg", "Segmentation by volseg",
+    )  # fmt: skip
+    algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("volseg", __version__)
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
+    referred = {item.ReferencedSOPInstanceUID for item in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert referred == {dcmread(file).SOPInstanceUID for file in files}
+    found, _ = read_dicom_seg(tmp_path / "mask.dcm")
+    assert not np.signbit(found.grid.affine[found.grid.affine == 0]).any()
 
 
 def test_names_that_stand_twice_are_numbered(dicom_series: Series, tmp_path: Path) -> None:

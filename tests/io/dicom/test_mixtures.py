@@ -187,6 +187,28 @@ def part(source: Dataset, *keywords: str) -> Dataset:
     return found
 
 
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "told"),
+    [
+        ("MREchoSequence", "EffectiveEchoTime", ["echo time 10.0", "echo time 80.0"]),
+        ("MRDiffusionSequence", "DiffusionBValue", ["b-value 10.0", "b-value 80.0"]),
+        ("FrameContentSequence", "StackID", ["stack 10", "stack 80"]),
+    ],
+)
+def test_frames_in_one_place_are_told_apart(dicom_series: Series, sequence: str, keyword: str, told: list[str]) -> None:
+    """By what the standard has for it, in the functional group of each frame."""
+    file = enhanced(dicom_series(edit=lambda ds, k: setattr(ds, "SeriesInstanceUID", "1.2.3")), times=2)
+    dataset = dcmread(file)
+    for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        del groups.FrameContentSequence
+        value = (10, 80)[index // 5]
+        item = Dataset()
+        setattr(item, keyword, str(value) if keyword == "StackID" else float(value))
+        setattr(groups, sequence, Sequence([item]))
+    dataset.save_as(file)
+    assert [part.description.rsplit(", ", 1)[1] for part in list_series(file)] == told
+
+
 def test_frames_of_one_file_are_the_same_volume(dicom_series: Series, tmp_path: Path) -> None:
     """Places, orientation, spacing and rescaling stand in functional groups; a mask written beside it reads back."""
     files = dicom_series()
