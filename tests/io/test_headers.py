@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its users' custom
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -98,6 +99,19 @@ def test_a_nrrd_without_these_faults_is_read(tmp_path: Path) -> None:
         volume = read_volume(nrrd(tmp_path / "v.nrrd", byte_skip=skip, data=data + VOXELS.tobytes()))
         assert np.array_equal(volume.array, array)
         assert np.array_equal(volume.grid.affine, np.diag([-1, -1, 2, 1]))
+
+
+@pytest.mark.parametrize("name", ["v.nrrd", "v.mha"])
+@pytest.mark.parametrize("kind", [sitk.sitkVectorFloat32, sitk.sitkComplexFloat32])
+def test_several_values_in_a_voxel_are_refused(tmp_path: Path, name: str, kind: int) -> None:
+    """They are neither grey values nor labels."""
+    if name == "v.nrrd" and kind == sitk.sitkComplexFloat32:
+        pytest.skip("SimpleITK writes no such NRRD")
+    sitk.WriteImage(sitk.Image([4, 3, 2], kind, 2 if kind == sitk.sitkVectorFloat32 else 0), tmp_path / name)
+    assert line_of(tmp_path / name) == (
+        "holds 2 values in each voxel (colour, vectors or channels), not grey values or labels;"
+        " save one channel by itself"
+    )
 
 
 def test_a_nrrd_header_without_end_is_not_read_for_ever(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_a_reader_is_told_and_tells(tmp_path: Path) -> None:
     filled = mt.LoadImage(reader=VolsegReader(frame=1, fill_nan=7))(tmp_path / "cine.nii")
     assert filled[4, 4, 4] == 7
     assert np.isnan(filled.meta["padding_value"])
-    bare = nib.Nifti1Image(frames[..., 1] > 0, None, dtype=np.uint8)
+    bare = nib.Nifti1Image((frames[..., 1] > 0).astype(np.uint8), None)
     bare.header.set_zooms((1, 1, 3))
     nib.save(bare, tmp_path / "bare.nii")
     with pytest.raises(VolumeError, match="where left and right are"):

@@ -57,12 +57,11 @@ def read_header(path: Path, io: Literal["NrrdImageIO", "MetaImageIO"]) -> ItkHea
     sizes = " x ".join(map(str, shape))
     components = reader.GetNumberOfComponents()
     if components != 1 or reader.GetPixelIDValue() not in _TYPES:
-        what = (
-            "complex values"
-            if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
-            else (f"{components} values in each voxel (colour, vectors or channels)")
+        raise VolumeError(
+            f"holds {components} values in each voxel (colour, vectors or channels), not grey values or labels",
+            where=path,
+            mend="save one channel by itself",
         )
-        raise VolumeError(f"holds {what}, not grey values or labels", where=path, mend="save one channel by itself")
     if len(shape) not in (2, 3):
         raise VolumeError(
             f"has {len(shape)} dimensions ({sizes}); images have 2 or 3", where=path, mend="save one frame by itself"

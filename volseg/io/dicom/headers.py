@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from volseg.errors import VolumeError
 from volseg.io.dicom.files import is_dicom
-from volseg.io.dicom.kinds import IMAGES, PROJECTIONS, name_of
+from volseg.io.dicom.kinds import IMAGES, PROJECTIONS, is_cut, name_of
 
 _TAGS = (
     "SOPClassUID",
@@ -145,6 +145,8 @@ def planes_of(file: Path) -> list[Plane] | str:
         sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
         if not sop_class:
             raise VolumeError("does not say what kind of object it is", where=file, mend="export the series again")
+        if is_cut(sop_class):  # not a stray object, but a slice that would be missing
+            raise VolumeError("its header ends early", where=file, mend="export the series again")
         return list(_planes(file, header, sop_class)) if sop_class in IMAGES else name_of(sop_class)
     except (VolumeError, MemoryError):
         raise

@@ -53,6 +53,16 @@ _NAMES = {
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
+def is_cut(sop_class: str) -> bool:
+    """Whether this is no SOP class, but the beginning of that of an image.
+
+    >>> is_cut("1.2.840.10008.5.1.4.1"), is_cut("1.2.840.10008.5.1.4.1.1.4"), is_cut("1.2.840.10008.5.1.4.1.1.7")
+    (True, False, False)
+    """
+    unknown = uid_name(sop_class) in (None, sop_class)
+    return unknown and any(image.startswith(sop_class) for image in IMAGES)
+
+
 def name_of(sop_class: str) -> str:
     """What a person calls an object of this SOP class.
 
