@@ -214,7 +214,18 @@ def test_an_error_about_a_newline_is_one_line(lay: Lay) -> None:
 def test_leavings_of_operating_systems_are_not_there(lay: Lay) -> None:
     """._x, .DS_Store, __MACOSX, Thumbs.db and partial files of killed runs are skipped without a word."""
     root = lay(
-        ["a.nii", "._a.nii", ".DS_Store", "__MACOSX/a.nii", "Thumbs.db", ".volseg-partial-1f.nii.gz", ".git/x.nii"]
+        [
+            *(
+                "a.nii",
+                "._a.nii",
+                ".DS_Store",
+                "__MACOSX/a.nii",
+                "Thumbs.db",
+                ".volseg-partial-1f.nii.gz",
+                ".git/x.nii",
+            ),
+            *("summary.json", "summary-0-of-2.json", "labels.ctbl", "labels.itksnap.txt"),
+        ]
     )
     cohort = find_cases(root)
     assert pairs(cohort) == {"a": None}

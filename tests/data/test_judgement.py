@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from volseg.data import apart, judgement
 from volseg.data.cohort import Case, find_cases
+from volseg.data.fingerprint import fingerprint
 from volseg.data.judgement import judge, judge_all
 from volseg.geometry import Grid
 from volseg.io import write_labels, write_volume
@@ -40,6 +42,21 @@ def test_objects_told_apart_have_any_values(folder: Path) -> None:
     assert "holds the label value 2" in str(judge(case, declared).error)
     assert judge(case, declared, instances=True).labels == (0, 1, 2)
     assert judge(replace(case, instances=True), declared).labels == (0, 1, 2)
+
+
+def test_what_is_decided_about_place_holds_for_the_label_map_too(tmp_path: Path) -> None:
+    """It has the header of its image, with the same gap in it; what is put in place of NaN is the image's alone."""
+    header = {"pixdim": [1, 2, 2, 5, 0, 0, 0, 0]}
+    for name, array in (("a", np.arange(24)), ("a_gt", np.arange(24) % 3)):
+        image = nib.Nifti1Image(array.reshape(4, 3, 2).astype(np.int16), None)
+        image.header["pixdim"] = header["pixdim"]
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    (case,) = find_cases(tmp_path).cases
+    assert "where left and right are" in str(judge(case).error)
+    found = judge(case, reading={"assume_ras": True, "fill_nan": 0.0, "series": None})
+    assert (found.good, found.spacing, found.labels) == (True, (2, 2, 5), (0, 1, 2))
+    (measured,) = fingerprint(find_cases(tmp_path), reading={"assume_ras": True}, processes=0).good
+    assert [structure.value for structure in measured.structures] == [1, 2]
 
 
 def test_order_is_kept_and_a_bad_case_is_one_among_many(folder: Path) -> None:

@@ -32,6 +32,16 @@ def test_an_overlay_leaves_the_rest_alone(load: Load) -> None:
     assert changed == base
 
 
+def test_what_was_seen_can_be_forgotten(load: Load) -> None:
+    """For data that are not those of the recipe one begins with: nothing of its ranges is left to hint by."""
+    seen = "image.seen: {spacing: [[1, 2], [1, 2], [5, 9]], volumes: {rv: [1, 2]}}"
+    assert load(seen).image.seen.spacing is not None
+    for forgotten in (load(seen, sets=("image.seen=null",)), load(seen, "image.seen: null")):
+        assert forgotten.image.seen == load().image.seen
+        assert Recipe.from_dict(forgotten.to_dict()) == forgotten
+    assert load(seen, "image.seen: null", sets=("image.seen.volumes.rv=[3, 4]",)).image.seen.spacing is None
+
+
 def test_nested_and_dotted_keys_mean_the_same(load: Load) -> None:
     """``optimiser.lr`` at the top and ``lr`` below ``optimiser`` are one key, in a file and in ``--set``."""
     nested = load("optimiser: {kind: sgd, lr: 0.1}")

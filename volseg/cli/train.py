@@ -137,9 +137,8 @@ def _train_all(chosen: Recipe, data: Path, out: Path, **how: Any) -> None:
     difference = interval_text(found.average.difference, 4)
     kind = "the average of all networks" if found.average.as_good else "an ensemble of all networks"
     console.say(f"Dice of the average of weights less that of the ensemble: {difference}; the bundle is {kind}")
-    console.say(
-        f"metrics.json, cross_validation.json and calibration.svg are in {out}; the bundle is in {found.bundle}"
-    )
+    drawn = ", calibration.svg" if found.trust.told else ""
+    console.say(f"metrics.json, cross_validation.json{drawn} are in {out}; the bundle is in {found.bundle}")
 
 
 def _steps(steps: Postprocessing, dims: int) -> str:

@@ -18,7 +18,7 @@ from volseg.data.fingerprint_structure import (
     structures_of,
 )
 from volseg.errors import LabelError, VolsegError
-from volseg.io import PLAUSIBLE_SPACING, Volume, read_labels, read_volume, require_pair
+from volseg.io import PLAUSIBLE_SPACING, Volume, options_of_labels, read_labels, read_volume, require_pair
 from volseg.io.formats import ENDINGS, ending
 
 #: pictures say little about their scale: a pixel of a microscope is far below what any scanner has
@@ -123,7 +123,7 @@ def _read(case: Case, reading: Mapping[str, Any]) -> CaseFingerprint:
     mask, objects = None, None
     structures: tuple[StructureFingerprint, ...] = ()
     if case.label is not None:
-        truth = read_labels(case.label, spacing_range=scale)
+        truth = read_labels(case.label, spacing_range=scale, **options_of_labels(reading))
         require_pair(first, truth)
         mask = turn.apply(truth.array)
         if case.instances:

@@ -12,7 +12,7 @@ import numpy as np
 from volseg.data.apart import each_apart
 from volseg.data.cohort import Case
 from volseg.errors import VolsegError
-from volseg.io import PLAUSIBLE_SPACING, read_labels, read_volume, require_pair
+from volseg.io import PLAUSIBLE_SPACING, options_of_labels, read_labels, read_volume, require_pair
 from volseg.labels import Labels
 
 
@@ -48,7 +48,7 @@ def judge(
     Args:
         case: the case.
         declared: what its labels may be, where the case does not say that its label map tells objects apart.
-        reading: options of :func:`volseg.io.read_volume` for its images.
+        reading: options of :func:`volseg.io.read_volume` for its images; those about place hold for its label map too.
         instances: whether label maps give every object a value of its own, so that none is foreign.
         spacing_range: voxel sizes in millimetres outside this range are refused, of images and of the label map.
     """
@@ -62,7 +62,7 @@ def judge(
         notes = tuple(note for channel in channels for note in channel.notes)
         values = None
         if case.label is not None:
-            truth = read_labels(case.label, known, spacing_range=spacing_range)
+            truth = read_labels(case.label, known, spacing_range=spacing_range, **options_of_labels(options))
             require_pair(first, truth)
             notes += truth.notes
             values = tuple(int(v) for v in np.unique(truth.array))

@@ -1,6 +1,14 @@
 """Strict volumes: reading and writing that are never silently wrong."""
 
-from volseg.io.reading import frame_count, read_frames, read_labels, read_outline, read_volume, require_pair
+from volseg.io.reading import (
+    frame_count,
+    options_of_labels,
+    read_frames,
+    read_labels,
+    read_outline,
+    read_volume,
+    require_pair,
+)
 from volseg.io.volume import PLAUSIBLE_SPACING, Outline, ReadOptions, Volume
 from volseg.io.writing import write_labels, write_volume
 
@@ -10,6 +18,7 @@ __all__ = [
     "ReadOptions",
     "Volume",
     "frame_count",
+    "options_of_labels",
     "read_frames",
     "read_labels",
     "read_outline",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -105,6 +105,15 @@ def read_labels(
     if labels is not None:
         labels.check(values, where=path)
     return replace(volume, array=array.astype(smallest_unsigned(values[-1]), copy=False))
+
+
+def options_of_labels(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options of :func:`read_volume` that hold for the label map beside an image too: about its place.
+
+    >>> options_of_labels({"geometry": "sform", "fill_nan": 0.0, "series": None})
+    {'geometry': 'sform'}
+    """
+    return {name: options[name] for name in ("geometry", "assume_ras") if name in options}
 
 
 def frame_count(path: str | os.PathLike[str]) -> int:

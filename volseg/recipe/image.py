@@ -67,6 +67,12 @@ class Seen(Section):
         description="smallest and largest volume of each structure, in millilitres (2-D: square centimetres)",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _forgotten(cls, data: Any) -> Any:
+        # other data than those of the recipe that one begins with: nothing is known of them yet
+        return {} if data is None else data
+
 
 class Image(Section):
     """The images: dimensions, channels, and the geometry in which the network sees them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from volseg.io.formats import ENDINGS, PICTURES, ending
 
 # Beside the images of some layout, and no images.
 _COMPANIONS = {"info.cfg", "dataset.json", "phantom.json", "dicomdir", "thumbs.db", "desktop.ini"}
-# What `volseg predict` writes beside its masks.
+# What `volseg predict` writes beside its masks; a run in parts writes a summary for each.
 _COMPANIONS |= {"summary.json", "labels.ctbl", "labels.itksnap.txt"}
+_SUMMARY_OF_A_PART = re.compile(r"summary-\d+-of-\d+\.json")
 _IGNORED_FOLDERS = {"__macosx"}
 # The voxels of a header that lies beside them.
 _DETACHED = {".raw", ".zraw", ".raw.gz"}
@@ -99,7 +101,7 @@ def is_folder(path: Path) -> bool:
 
 def strangers(folder: Path) -> tuple[Path, ...]:
     """Files directly in a folder that belong to no layout."""
-    return tuple(path for path in _entries(folder) if not is_folder(path) and path.name.lower() not in _COMPANIONS)
+    return tuple(path for path in _entries(folder) if not is_folder(path) and not _is_companion(path.name))
 
 
 def _walk(folder: Path, above: str, items: list[Item], strange: list[Path], seen: frozenset[Path]) -> None:
@@ -134,6 +136,10 @@ def _starts_as_dicom(path: Path) -> bool:
         return False
 
 
+def _is_companion(name: str) -> bool:
+    return name.lower() in _COMPANIONS or _SUMMARY_OF_A_PART.fullmatch(name) is not None
+
+
 def _images(files: list[Path]) -> tuple[list[Path], list[Path]]:
     """Volumes, and what is left to look at; voxels that a header beside them describes are neither."""
     headers = {path.name.lower() for path in files}
@@ -141,7 +147,7 @@ def _images(files: list[Path]) -> tuple[list[Path], list[Path]]:
     rest: list[Path] = []
     for path in files:
         name, end = path.name.lower(), ending(path)
-        if name in _COMPANIONS:
+        if _is_companion(name):
             continue
         if end in (".img", ".img.gz") and name.replace(".img", ".hdr") in headers:
             continue
