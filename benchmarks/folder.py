@@ -35,6 +35,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--only", nargs="*", help="parts of contenders' names")
     parser.add_argument("--repeats", type=int, default=2, help="rounds of all contenders; the best of each counts")
     options = parser.parse_args(argv)
+    if options.data is None and "VOLSEG_TEST_DATA" not in os.environ:
+        parser.error("--data names the folder of ACDC's training patients")
     data = options.data or Path(os.environ["VOLSEG_TEST_DATA"], "acdc", "training")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

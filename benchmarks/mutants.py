@@ -29,7 +29,8 @@ LEAST = 0.8
 class Part:
     """Code, and the tests that hold it, but for those aside.
 
-    Those work in other folders, where no mutant is found, or in processes of their own, which no mutant reaches.
+    Those work in other folders, where no mutant is found, in processes of their own, which no mutant reaches, or on the
+    text of the code.
     """
 
     code: str
@@ -57,8 +58,10 @@ PARTS = {
             "tests/bundle_build/test_committed.py",
             "tests/bundle_build/test_runs.py",
             "tests/bundle_export/test_network.py",
+            "tests/bundle_export/test_vendor.py",
             "tests/bundle_import/test_agreement.py::test_the_command_line_imports_and_predicts",
             "tests/bundle_share/test_malicious.py",
+            "tests/bundle_share/test_reach.py",
             "tests/bundle_share/test_verify.py::test_verbs",
         ),
     ),

@@ -21,6 +21,8 @@ mpl.rcParams["svg.hashsalt"] = "volseg"  # the same bytes each time
 import matplotlib.pyplot as plt
 from figures.growth import draw_growth
 
+from benchmarks.__main__ import FRAME
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 OURS, PEER, GREY = "#0072B2", "#9AA5B1", "#888888"
@@ -199,7 +201,7 @@ def _number(value: Any) -> bool:
 
 def _module(name: str) -> str:
     """The benchmark that wrote a record: the longest name of a module that the record's begins with."""
-    modules = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_")]
+    modules = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in FRAME]
     fitting = [module for module in modules if name == module or name.startswith(module + "_")]
     return max(fitting, key=len, default=name)
 
@@ -220,7 +222,9 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version != "absent")
+    there = ", ".join(f"{name} {version}" for name, version in versions.items() if version != "absent")
+    absent = [name for name, version in versions.items() if version == "absent"]
+    return there + (f"; {', '.join(absent)} was not installed and is not measured" if absent else "")
 
 
 def _write(path: Path, text: str) -> None:
