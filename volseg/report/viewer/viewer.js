@@ -216,8 +216,9 @@
     const { width, height } = context.canvas, [right, low] = [about.sides[u], about.sides[v]], edge = 10 * unit;
     write(context, OPPOSITE[right], edge, height / 2, unit);
     write(context, right, width - edge, height / 2, unit);
-    write(context, OPPOSITE[low], width / 2, edge, unit);
-    write(context, low, width / 2, height - edge, unit);
+    const aside = height < 8 * edge ? 3 * edge : width / 2; // in a low panel not over the middle of the picture
+    write(context, OPPOSITE[low], aside, edge, unit);
+    write(context, low, aside, height - edge, unit);
   }
 
   function refresh() {
