@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.hostile import ALIAS_BOMB
+from volseg.bundle.inspect import inspect_bundle
 
 REFUSES, RUNS = "refuses", "runs listed code"
 CANARY = "CANARY"  # replaced by a path that must not come to be
@@ -176,6 +177,8 @@ def test_each_is_judged_and_none_runs(looked_at: dict[str, dict[str, Any]], tmp_
         lines = [f"{f['file']}:{f['line']} {f['key']} {f['text']}: {f['why']}" for f in deciding]
         assert all("\n" not in line for line in lines)
         assert looked_at[name]["noted"] == [], name
+        # nothing runs: so it is safe to look at it in this process too, and the same is found
+        assert json.loads(json.dumps(inspect_bundle(_given(tmp_path) / name).to_dict())) == found
         if found["verdict"] != verdict or not any(words in line for line in lines):
             wrong.append((name, words, found["verdict"], lines))
     assert wrong == []

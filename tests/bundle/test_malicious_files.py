@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.hostile import OLD_TORCH, OLD_TORCH_BY_CALL, Calls, array_of_objects, pickled_command, torch_archive, zip_of
+from volseg.bundle.inspect import inspect_bundle
 
 REFUSES, RUNS, DATA = "refuses", "runs listed code", "data only"
 
@@ -160,6 +161,8 @@ def test_each_is_judged_and_none_runs(
     for name, (_, verdict, words) in FILES.items():
         found = looked_at[name]["found"]
         assert looked_at[name]["noted"] == [], name
+        # nothing runs: so it is safe to look at it in this process too, and the same is found
+        assert json.loads(json.dumps(inspect_bundle(given / name).to_dict())) == found
         lines = [f"{f['file']} {f['text']}: {f['why']}" for f in found["findings"] if f["weight"] != "data"]
         assert all("\n" not in line for line in lines)
         if found["verdict"] != verdict or not any(words in line for line in lines):
@@ -174,7 +177,6 @@ def test_links_and_pipes_in_a_folder_are_refused(make_bundle: Callable[..., Path
     import os
 
     from volseg.bundle.audit import Verdict
-    from volseg.bundle.inspect import inspect_bundle
 
     bundle = make_bundle()
     (tmp_path / "secret").write_text("x")
