@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from volseg.bundle.workflow import cause_of
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine import compose
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError, UsageError, VolumeError
 from volseg.io import read_labels, read_volume
 from volseg.recipe import Recipe
 
@@ -165,6 +166,18 @@ def test_channels(trained: Path, cohort: Path) -> None:
     image = find_cases(cohort, labels="none").cases[0].image
     with pytest.raises(UsageError, match=r"2 images were given; the bundle takes 1 \(image\)"):
         load_bundle(trained).predict([image, image])
+
+
+def test_a_file_that_does_not_say_how_it_lies(trained: Path, cohort: Path, tmp_path: Path) -> None:
+    """Nothing is assumed unless the caller says so."""
+    image = read_volume(find_cases(cohort, labels="none").cases[0].image)
+    bare = nib.Nifti1Image(np.asarray(image.array), None)
+    bare.header.set_zooms(image.grid.spacing)
+    nib.save(bare, tmp_path / "bare.nii")
+    bundle = load_bundle(trained)
+    with pytest.raises(VolumeError, match="does not say where left and right are"):
+        bundle.predict(tmp_path / "bare.nii")
+    assert bundle.predict(tmp_path / "bare.nii", assume_ras=True).grid.axcodes == "RAS"
 
 
 def test_refusals(trained: Path, untrained: Path, tmp_path: Path) -> None:
