@@ -17,6 +17,7 @@ from volseg.cli import (
     doctor,
     evaluate,
     fingerprint,
+    keys,
     phantom,
     plan,
     predict,
@@ -78,6 +79,7 @@ add_verb(app, phantom.phantom)
 add_verb(app, check.check)
 add_verb(app, fingerprint.fingerprint)
 add_verb(app, plan.plan)
+add_verb(app, keys.keys)
 add_verb(app, train.train)
 add_verb(app, sweep.sweep)
 add_verb(app, predict.predict)

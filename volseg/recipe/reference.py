@@ -1,9 +1,10 @@
-"""The recipe's reference, written from its own structure: a JSON Schema, and Markdown for the documentation."""
+"""The recipe's reference, written from its own structure: its keys, a JSON Schema, Markdown for the documentation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -57,30 +58,67 @@ def _derived(field: FieldInfo) -> list[str]:
     return [item.text for item in field.metadata if isinstance(item, Default)]
 
 
+@dataclass(frozen=True)
+class RecipeKey:
+    """A key of a recipe.
+
+    Attributes:
+        key: with dots; ``NAME`` stands where a recipe names a structure.
+        expects: what may stand there, in words.
+        default: what holds where it is not given.
+        meaning: what it is for.
+        kinds: of the section that it lies in, where there are several.
+    """
+
+    key: str
+    expects: str
+    default: str
+    meaning: str
+    kinds: tuple[str, ...] = ()
+
+
+def recipe_keys() -> Iterator[RecipeKey]:
+    """Every key of a recipe, in its order; one that several kinds of a section have once for each."""
+    for key, field in keys_of(Recipe).items():
+        yield RecipeKey(key, describe(annotation_of(field)), default_text(field), field.description or "")
+        for prefix, section, kinds in _sections(key, field):
+            yield from _keys(prefix, section, kinds)
+
+
 def _parts() -> Iterator[str]:
     for key, field in keys_of(Recipe).items():
         yield f"## `{key}`"
         yield _sentence(field.description or "")
         if default_text(field) == "none":
             yield "Default: `none`."
-        named = named_section(annotation_of(field))
-        found = variants(annotation_of(field) if named is None else named)
-        for section in dict.fromkeys(found.values()):
-            if len(set(found.values())) > 1:
-                kinds = [kind for kind, variant in found.items() if variant is section]
+        for prefix, section, kinds in _sections(key, field):
+            if kinds:
                 yield "### " + ", ".join(f"`{key}.kind: {kind}`" for kind in kinds)
             yield _sentence(section.__doc__ or "")
-            yield "\n".join([_HEAD, *_rows(key if named is None else f"{key}.NAME", section)])
+            yield "\n".join([_HEAD, *map(_row, _keys(prefix, section, kinds))])
 
 
-def _rows(prefix: str, section: type[Section]) -> Iterator[str]:
+def _sections(key: str, field: FieldInfo) -> Iterator[tuple[str, type[Section], tuple[str, ...]]]:
+    """What may stand below a key at the top: its prefix, the section, and the kinds that it goes by beside others."""
+    named = named_section(annotation_of(field))
+    found = variants(annotation_of(field) if named is None else named)
+    for section in dict.fromkeys(found.values()):
+        several = len(set(found.values())) > 1
+        kinds = tuple(kind for kind, variant in found.items() if several and variant is section)
+        yield key if named is None else f"{key}.NAME", section, kinds
+
+
+def _keys(prefix: str, section: type[Section], kinds: tuple[str, ...]) -> Iterator[RecipeKey]:
     for name, field in keys_of(section).items():
-        key = f"{prefix}.{name}"
-        inner = variants(annotation_of(field))
-        cells = (f"`{key}`", describe(annotation_of(field)), default_text(field), field.description or "")
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-        for below in inner.values():
-            yield from _rows(key, below)
+        annotation, meaning = annotation_of(field), field.description or ""
+        yield RecipeKey(f"{prefix}.{name}", describe(annotation), default_text(field), meaning, kinds)
+        for below in variants(annotation).values():
+            yield from _keys(f"{prefix}.{name}", below, kinds)
+
+
+def _row(one: RecipeKey) -> str:
+    cells = (f"`{one.key}`", one.expects, one.default, one.meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def default_text(field: FieldInfo) -> str:
