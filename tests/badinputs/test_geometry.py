@@ -120,6 +120,11 @@ def other_units(nifti: Any, accepted: Any, image: Any, affine: Any, **_: Any) ->
         mask = volume.source.with_name("mask.nii")  # type: ignore[union-attr]
         write_labels(mask, image > 0, volume.grid, like=volume)
         assert read_labels(mask).grid == volume.grid
+    c, s = np.cos(np.deg2rad(3)), np.sin(np.deg2rad(3))
+    turned = affine.copy()
+    turned[:2, :2] = np.array([[c, -s], [s, c]]) @ affine[:2, :2]
+    path = nifti(srow_x=turned[0], srow_y=turned[1], sform_code=4)
+    accepted(path, image, turned, ("took the sform: the qform is turned by 3 degrees and moved by 0 mm",))
 
 
 def implausible_spacing(nifti: Any, refused: Any, accepted: Any, image: Any, affine: Any, **_: Any) -> None:

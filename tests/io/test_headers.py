@@ -94,11 +94,16 @@ def test_a_nrrd_is_refused(tmp_path: Path, fields: dict[str, str | None], line: 
 
 def test_a_nrrd_without_these_faults_is_read(tmp_path: Path) -> None:
     """The file that the tables above spoil; bytes are skipped from either end where the header says so."""
-    array = VOXELS.reshape(2, 3, 4).T
+    array, path = VOXELS.reshape(2, 3, 4).T, tmp_path / "v.nrrd"
     for skip, data in ((None, b""), ("5", b"begin"), ("-1", b"what ever is before the voxels")):
         volume = read_volume(nrrd(tmp_path / "v.nrrd", byte_skip=skip, data=data + VOXELS.tobytes()))
         assert np.array_equal(volume.array, array)
         assert np.array_equal(volume.grid.affine, np.diag([-1, -1, 2, 1]))
+        assert (volume.source, volume.padding, volume.header) == (path, None, {"format": "nrrd"})
+    unix = path.read_bytes()
+    end = unix.index(b"\n\n") + 2
+    path.write_bytes(unix[:end].replace(b"\n", b"\r\n") + unix[end:])  # as programs on Windows write it
+    assert np.array_equal(read_volume(path).array, array)
 
 
 @pytest.mark.parametrize("name", ["v.nrrd", "v.mha"])
@@ -280,7 +285,8 @@ def test_options_that_ask_for_nothing(options: dict[str, Any], line: str) -> Non
 def test_options_that_do_not_go_with_the_format(tmp_path: Path) -> None:
     """A frame of a format that has one, a series of what is no DICOM."""
     path = nrrd(tmp_path / "v.nrrd")
-    assert line_of(path, frame=1) == "holds no frame 1; it has frame 0 only"
+    for one in (path, meta(tmp_path / "v.mha")):
+        assert line_of(one, frame=1) == "holds no frame 1; it has frame 0 only"
     assert line_of(path, series="1.2.3") == "--series chooses in DICOM folders only"
     assert np.array_equal(read_volume(path, frame=0).array, read_volume(path).array)
     assert frame_count(path) == 1
@@ -306,6 +312,8 @@ def test_what_cannot_be_written_is_told_before_a_file_is_made(tmp_path: Path) ->
         write_volume(tmp_path / "v.docx", array, grid)
     with pytest.raises(GridMismatch, match=r"voxels of shape \(4, 3, 2\) do not fill the grid \(4, 3\)"):
         write_volume(tmp_path / "v.nrrd", array, flat)
+    with pytest.raises(UsageError, match=r"\.png holds 2-D images only; write \.nii\.gz, \.nrrd or \.mha"):
+        write_volume(tmp_path / "v.png", array.astype(np.uint8), grid)
     with pytest.raises(UsageError, match=r"\.png cannot hold float32; write \.nii\.gz, \.nrrd or \.mha"):
         write_volume(tmp_path / "v.png", np.zeros(flat.shape, np.float32), flat)
     with pytest.raises(UsageError, match=r"labels are written as integers, not float32"):

@@ -191,6 +191,18 @@ def test_channels_are_kept_as_the_last_axis(scan: Path, tmp_path: Path) -> None:
     assert np.array_equal(read_volume(tmp_path / "scan_mask.mha").array, image[0].numpy())
 
 
+def test_a_slice_with_the_affine_of_its_stack(scan: Path, tmp_path: Path) -> None:
+    """What 2-D transforms leave: the two axes that are there keep their spacing and their place."""
+    image = mt.LoadImage(reader=READER)(scan)
+    writer = VolsegWriter(output_dtype=np.int16)
+    writer.set_data_array(image[..., 2], channel_dim=None)
+    writer.set_metadata({"affine": image.affine})
+    writer.write(tmp_path / "slice.nrrd", verbose=False)
+    written = read_volume(tmp_path / "slice.nrrd")
+    assert np.array_equal(written.array, image[..., 2].numpy())
+    assert np.allclose(written.grid.affine, AFFINE[np.ix_([0, 1, 3], [0, 1, 3])])
+
+
 def test_resampling_to_the_original_grid_when_asked(scan: Path, tmp_path: Path) -> None:
     """An image on half the grid is saved on its source's when resample is on, on its own when it is off."""
     image = mt.LoadImage(reader=READER, ensure_channel_first=True)(scan)

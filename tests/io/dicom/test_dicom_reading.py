@@ -337,6 +337,18 @@ def test_headers_that_are_true_of_no_volume_are_refused(
     assert refusal(folder) == f"{folder}: {line}"
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_slices_without_a_place_are_no_radiographs(dicom_series: Series, modality: str) -> None:
+    """Not even one alone."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.Modality = modality
+        del ds.ImagePositionPatient
+
+    file = dicom_series(slices=1, edit=edit)[0]
+    assert refusal(file).startswith(f"{file}: its {modality} images have no position or orientation in the patient")
+
+
 def spoilt(keyword: str, value: Any) -> Callable[[Dataset, int], None]:
     """An element of every file set, or left out."""
     return lambda ds, k: delattr(ds, keyword) if value is None else setattr(ds, keyword, value)
