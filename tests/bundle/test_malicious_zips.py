@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from tests.hostile import (
     with_shared_bytes,
     zip_of,
 )
-from volseg.bundle.packing import pack_bundle
+from volseg.bundle.packing import check_archive, pack_bundle, unpack_bundle
 from volseg.bundle.storage.files import open_bundle
 from volseg.bundle.storage.limits import LIMITS
 from volseg.bundle.storage.manifest import MANIFEST
+from volseg.errors import BundleError
 
 
 def _patched(
@@ -169,7 +171,15 @@ def test_each_is_refused_and_nothing_is_unpacked(
             wrong.append((name, lines, seen["noted"]))
         elif not any(words in line for line in [*lines, *_told(seen["found"])]):
             wrong.append((name, words, lines, _told(seen["found"])))
+        for use, line in (
+            (check_archive, seen["check"]),
+            (partial(unpack_bundle, out=tmp_path / "here"), seen["unpack"]),
+        ):
+            with pytest.raises(BundleError) as caught:
+                use(given / f"{name}.zip")
+            assert f"error: {caught.value}" == line  # in the process of whoever calls it as well
     assert wrong == []
+    assert not (tmp_path / "here").exists() or not any((tmp_path / "here").iterdir())
     assert not Path("/tmp/evil.txt").exists()
     assert not list(tmp_path.rglob("evil*"))
 
@@ -185,7 +195,6 @@ def test_inspect_refuses_what_is_odd_about_a_zip(make_bundle: Callable[..., Path
     """The audit alone tells every zip whose records lie or whose names are not safe."""
     from volseg.bundle.audit import Verdict
     from volseg.bundle.inspect import inspect_bundle
-    from volseg.errors import BundleError
 
     packed = pack_bundle(make_bundle(), tmp_path / "heart.zip").path
     with zipfile.ZipFile(packed) as archive:
