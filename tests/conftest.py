@@ -246,5 +246,6 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setattr("volseg.io.dicom.segmentation.limit", lambda **limits: None)
     monkeypatch.setattr("volseg.io.dicom.series.run_isolated", run)
     monkeypatch.setattr("volseg.io.dicom_seg.run_isolated", run)
+    monkeypatch.setattr("volseg.io.dicom.patients.run_isolated", run)
     yield
     locale.setlocale(locale.LC_ALL, language)  # the JPEG 2000 library leaves its process in the C locale

@@ -189,6 +189,15 @@ def test_bad_input(
     case(nifti=nifti, refused=refused, accepted=accepted, image=image, affine=affine, tmp_path=tmp_path)
 
 
+def test_a_quaternion_that_is_no_rotation(nifti: Any, refused: Any, accepted: Any, image: Any, affine: Any) -> None:
+    """Is refused unless the sform is to be trusted; where its sign is not said it is as the standard has it."""
+    path = nifti(quatern_b=0.9, quatern_c=0.9)
+    refused(path, f"the qform is no rotation (quaternion [0.8999999761581421, 0.8999999761581421, 0.0]); {SFORM_RIGHT}")
+    accepted(path, image, affine, ("took the sform, as told",), geometry="sform")
+    alone = nifti(affine=None, qform_code=1, pixdim=[0, 0.8, 0.8, 2.5, 0, 0, 0, 0])
+    accepted(alone, image, np.diag([0.8, 0.8, 2.5, 1]))  # a qfac of 0 counts as 1
+
+
 def test_forms_that_differ_a_little_are_noted(nifti: Any, affine: Any, image: Any, accepted: Any) -> None:
     """An sform in a space a few degrees from the scanner's is taken, and said to be."""
     moved = affine.copy()

@@ -145,6 +145,8 @@ def dimension_zero_or_negative(nifti: Any, refused: Any, **_: Any) -> None:
     refused(nifti(dim=[3, 6, 0, 4, 1, 1, 1, 1]), f"a dimension is zero or negative: 6 x 0 x 4; {AGAIN}")
     refused(nifti(dim=[3, 6, 5, -4, 1, 1, 1, 1]), f"a dimension is zero or negative: 6 x 5 x -4; {AGAIN}")
     refused(nifti(dim=[0, 6, 5, 4, 1, 1, 1, 1]), f"the header says it has 0 dimensions; {AGAIN}")
+    refused(nifti(dim=[8, 6, 5, 4, 1, 1, 1, 1]), f"the header says it has 8 dimensions; {AGAIN}")
+    refused(nifti(dim=[1, 120, 1, 1, 1, 1, 1, 1]), "no image: 120 voxels")
 
 
 def huge_header_on_tiny_file(nifti: Any, refused: Any, **_: Any) -> None:
@@ -175,6 +177,7 @@ def time_series(nifti: Any, refused: Any, accepted: Any, **_: Any) -> None:
 
 
 def one_frame(nifti: Any, accepted: Any, image: Any, **_: Any) -> None:
+    accepted(nifti(dim=[7, 6, 5, 4, 1, 1, 1, 1]), image)
     accepted(nifti(array=image[..., None]), image)
     accepted(nifti(array=image[..., None]), image, frame=0)
 

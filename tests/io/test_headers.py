@@ -157,6 +157,10 @@ def test_spacings_that_are_none(tmp_path: Path) -> None:
         ({"HeaderSize": "-1", "CompressedData": "True"}, "HeaderSize -1 means nothing here; save it again as .mha"),
         ({"ElementType": None}, "the header does not name the type of its voxels (ElementType)"),
         ({"a name with spaces": "1"}, f"the header is damaged; {AGAIN}"),
+        *(({name: "1 2 3 4"}, f"{name.lower()} needs 3 numbers, it has '1 2 3 4'")
+          for name in ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin")),
+        *(({name: "1 0"}, f"{name.lower()} needs 9 numbers, it has '1 0'")
+          for name in ("TransformMatrix", "Rotation", "Orientation")),
         ({"DimSize": "4 3 -2"}, f"sizes that cannot be: NDims 3, DimSize 4 3 -2; {AGAIN}"),
         (
             {"NDims": "4", "DimSize": "2 2 3 2", "ElementSpacing": "1 1 1 1",

@@ -72,6 +72,7 @@ def test_several_files_become_channels_of_one_grid(scan: Path, tmp_path: Path) -
     image = mt.LoadImage(reader=VolsegReader())([scan, tmp_path / "second.nii.gz"])
     assert image.shape == (2, 9, 8, 5)
     assert np.array_equal(image[1].numpy(), volume.array + 1)
+    assert image.meta["original_channel_dim"] == 0
     nib.save(nib.Nifti1Image(np.asarray(volume.array), np.diag([1, 1, 1, 1])), tmp_path / "other.nii.gz")
     with pytest.raises(GridMismatch, match=r"other\.nii\.gz: two channels of a case lie"):
         mt.LoadImage(reader=VolsegReader())([scan, tmp_path / "other.nii.gz"])

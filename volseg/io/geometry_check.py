@@ -81,12 +81,12 @@ def place(said: Statements, options: ReadOptions, where: object) -> Placement:
             where=where,
             mend="--geometry sform takes the sform" if said.qform is None else _CHOOSE,
         )
-    agrees = True
+    agrees = False
     if said.qform is not None:
         _require_regular(said.qform, "qform", where)
         agrees, more = _compare(said.sform, said.qform, said.unit, where)
         notes += more
-    return Placement(_in_mm(said.sform, said.unit), "sform", agrees and said.qform is not None, notes)
+    return Placement(_in_mm(said.sform, said.unit), "sform", agrees, notes)
 
 
 def require_plausible(grid: Grid, spacing_range: tuple[float, float], where: object) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from volseg.errors import MissingExtra, VolumeError
 from volseg.geometry import Grid
-from volseg.io import read_volume
+from volseg.io import read_outline, read_volume
 from volseg.io.dicom import is_dicom, list_series, outline_series, read_series
 from volseg.io.volume import Volume
 
@@ -367,6 +368,9 @@ def test_an_outline_is_that_of_the_volume(dicom_series: Series) -> None:
     outline = outline_series(files[0].parent)
     assert outline.grid == volume.grid
     assert outline.modality == volume.header["modality"] == "MR"
+    assert read_outline(files[0].parent).grid == volume.grid
+    with pytest.raises(VolumeError, match=r"voxels of 0\.7 x 0\.8 x 2\.5 mm are outside 1 to 5 mm"):
+        read_outline(files[0].parent, spacing_range=(1, 5))
     anonymous = outline_series(dicom_series("anonymous", edit=spoilt("Modality", ""))[0].parent)
     assert anonymous.modality == "?"
     files[2].unlink()
@@ -435,6 +439,21 @@ def test_a_dicom_file_of_no_kind_is_refused(dicom_series: Series) -> None:
     file = dicom_series()[4]
     file.write_bytes(file.read_bytes()[:132] + bytes(400))
     assert refusal(file.parent) == f"{file}: does not say what kind of object it is; export the series again"
+
+
+def test_values_that_no_parser_understands(dicom_series: Series) -> None:
+    """Told with the kind of the error, never with its words, which may quote the patient."""
+    file = dicom_series()[1]
+    whole = file.read_bytes()
+    at = whole.index(b"\x28\x00\x10\x00US")  # Rows, two bytes long
+    file.write_bytes(whole[: at + 6] + (3).to_bytes(2, "little") + whole[at + 8 :])
+    assert re.fullmatch(rf"{file}: its header cannot be (parsed|understood) \(\w+\); {EXPORT}", refusal(file.parent))
+    file.write_bytes(whole)
+    dataset = dcmread(file)
+    del dataset.ImagePositionPatient
+    dataset.add_new("ImagePositionPatient", "DS", [1, 2])
+    dataset.save_as(file)
+    assert refusal(file.parent) == f"{file}: its ImagePositionPatient is not 3 numbers; {EXPORT}"
 
 
 def test_a_damaged_deflated_file_is_named(dicom_series: Series) -> None:

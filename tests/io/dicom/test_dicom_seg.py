@@ -245,6 +245,40 @@ def test_what_a_segmentation_says_of_itself(dicom_series: Series, tmp_path: Path
     assert not np.signbit(found.grid.affine[found.grid.affine == 0]).any()
 
 
+def test_the_series_of_a_folder_is_chosen(dicom_series: Series, tmp_path: Path) -> None:
+    """As in reading: where a folder holds several, the one that is named."""
+    dicom_series(edit=lambda ds, k: setattr(ds, "SeriesInstanceUID", "1.2.3"), names="a{}.dcm".format)
+    folder = dicom_series(
+        edit=lambda ds, k: setattr(ds, "SeriesInstanceUID", "1.2.4"), names="b{}.dcm".format, slices=4
+    )[0].parent
+    write_dicom_seg(tmp_path / "mask.dcm", a_mask((10, 12, 4)), folder, LABELS, series="1.2.4")
+    referred = dcmread(tmp_path / "mask.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID
+    assert referred == "1.2.4"
+    with pytest.raises(VolumeError, match="holds 2 series"):
+        write_dicom_seg(tmp_path / "mask.dcm", a_mask((10, 12, 4)), folder, LABELS)
+
+
+def test_many_values_keep_theirs(dicom_series: Series, tmp_path: Path) -> None:
+    """More than a byte counts, in a label map."""
+    volume = read_series(dicom_series()[0].parent)
+    labels = Labels.of({f"part {value}": value for value in (1, 255, 256, 300)})
+    mask = np.resize(np.array([0, 1, 255, 256, 300], np.uint16), volume.array.shape)
+    write_dicom_seg(tmp_path / "mask.dcm", mask, volume, labels, kind="labelmap")
+    found, _ = read_dicom_seg(tmp_path / "mask.dcm", grid=volume.grid, labels=labels)
+    np.testing.assert_array_equal(found.array, mask)
+
+
+def test_a_grid_that_is_only_nearly_the_images(dicom_series: Series, tmp_path: Path) -> None:
+    """Half a voxel aside is another place, though as many voxels would lie there."""
+    volume = read_series(dicom_series()[0].parent)
+    write_dicom_seg(tmp_path / "mask.dcm", a_mask(volume.array.shape), volume, LABELS)
+    shifted = volume.grid.affine.copy()
+    shifted[:3, 3] += volume.grid.affine[:3, 0] * 0.4
+    with pytest.raises(GridMismatch) as caught:
+        read_dicom_seg(tmp_path / "mask.dcm", grid=Grid(volume.grid.shape, shifted))
+    assert str(caught.value) == f"{tmp_path / 'mask.dcm'}: the segmentation does not lie on the image's grid"
+
+
 def test_names_that_stand_twice_are_numbered(dicom_series: Series, tmp_path: Path) -> None:
     """Other programs allow two segments of one name; labels do not."""
     volume = read_series(dicom_series()[0].parent)

@@ -196,23 +196,6 @@ def test_voxels_pass_through_a_file_where_memory_has_no_name(
     np.testing.assert_array_equal(read_series(folder).array, whole)
 
 
-def test_whose_files_are_is_told_by_a_hash(dicom_series: Series) -> None:
-    """Files of one patient have one, another issuer's number is another patient's, and who is not named has none."""
-
-    def edit(dataset: Any, k: int) -> None:
-        dataset.PatientID = ["SECRET-4711", "SECRET-4711 ", "SECRET-4711", "", "other"][k]
-        if k == 2:
-            dataset.IssuerOfPatientID = "elsewhere"
-
-    one, same, elsewhere, nobody, other = patients_of(dicom_series(edit=edit))
-    assert one == same
-    assert nobody is None
-    assert len({one, elsewhere, other}) == 3
-    assert one is not None
-    assert "SECRET" not in one
-    assert patients_of([]) == ()
-
-
 def test_whose_files_are_is_parsed_in_the_child_too(dicom_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parser that crashes is one line about the folder, and so is an answer about fewer files."""
     files = dicom_series()

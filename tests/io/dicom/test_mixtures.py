@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
 from volseg.errors import VolumeError
 from volseg.io.dicom import list_series, read_series
+from volseg.io.dicom.patients import patients_of
 from volseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
 from volseg.labels import Labels
 
@@ -146,6 +147,23 @@ def test_a_volume_for_which_there_is_no_room_is_refused(dicom_series: Series, mo
     assert read_series(folder).array.shape == (10, 12, 5)
     told("of another system\n")
     assert read_series(folder).array.shape == (10, 12, 5)
+
+
+def test_whose_files_are_is_told_by_a_hash(dicom_series: Series) -> None:
+    """Files of one patient have one, another issuer's number is another patient's, and who is not named has none."""
+
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.PatientID = ["SECRET-4711", "SECRET-4711 ", "SECRET-4711", "", "other"][k]
+        if k == 2:
+            dataset.IssuerOfPatientID = "elsewhere"
+
+    one, same, elsewhere, nobody, other = patients_of(dicom_series(edit=edit))
+    assert one == same
+    assert nobody is None
+    assert len({one, elsewhere, other}) == 3
+    assert one is not None
+    assert "SECRET" not in one
+    assert patients_of([]) == ()
 
 
 def enhanced(files: list[Path], *, times: int = 1) -> Path:

@@ -148,7 +148,7 @@ def _parse(answer: BinaryIO, where: object) -> dict[str, Any]:
 
 
 def rebuilt(error: Mapping[str, Any], where: object) -> VolsegError:
-    """The error the child described, as one of ours."""
+    """The error the child described, as one of ours; about ``where``, what was asked for, if it names no file."""
     kind = _ERRORS.get(str(error.get("kind")), VolumeError)
     mend = error.get("mend")
     return kind(

@@ -35,16 +35,16 @@ class Placement:
     notes: tuple[str, ...]
 
 
-def place(planes: Sequence[Plane], where: str) -> Placement:
+def place(planes: Sequence[Plane]) -> Placement:
     """Order the planes of one stack and judge that they form a regular volume; every position different."""
     first = planes[0]
     if first.position is None or first.orientation is None:
-        return _place_flat(planes, where)
+        return _place_flat(planes)
     notes: list[str] = []
-    spacing = _pixel_spacing(first, where, notes)
+    spacing = _pixel_spacing(first, notes)
     cosines = np.array(first.orientation).reshape(2, 3)
     if np.abs(cosines @ cosines.T - np.eye(2)).max() > ORTHONORMAL:
-        raise VolumeError("its ImageOrientationPatient is not two unit vectors at right angles", where=where)
+        raise VolumeError("its ImageOrientationPatient is not two unit vectors at right angles")
     normal = np.cross(cosines[0], cosines[1])
     positions = np.array([plane.position for plane in planes])
     heights = positions @ normal
@@ -53,7 +53,7 @@ def place(planes: Sequence[Plane], where: str) -> Placement:
     if len(planes) == 1:
         step = normal * _single_spacing(first, notes)
     else:
-        _judge(positions, heights, first, normal, min(spacing), where, notes)
+        _judge(positions, heights, first, normal, min(spacing), notes)
         step = (positions[-1] - positions[0]) / (len(planes) - 1)
     affine = np.eye(4)
     affine[:3, 0] = cosines[0] * spacing[1]
@@ -63,15 +63,13 @@ def place(planes: Sequence[Plane], where: str) -> Placement:
     return Placement(tuple(planes[i] for i in order), LPS_TO_RAS @ affine + 0.0, tuple(notes))
 
 
-def _judge(
-    positions: Array, heights: Array, first: Plane, normal: Array, pixel: float, where: str, notes: list[str]
-) -> None:
+def _judge(positions: Array, heights: Array, first: Plane, normal: Array, pixel: float, notes: list[str]) -> None:
     """Raise, saying what is wrong, unless the positions are a regular upright stack."""
     extent = heights[-1] - heights[0]
     across = (positions - positions[0]) - np.outer(heights - heights[0], normal)
     drift = float(np.linalg.norm(across, axis=1).max())
     if drift > DRIFT * pixel:
-        raise _sideways(across, heights, drift, where)
+        raise _sideways(across, heights, drift)
     # the angle at which the drift would be just too large, as highdicom counts it: 1 - cosine
     tolerance = 1 - 1 / np.hypot(1, DRIFT * pixel / extent) if extent > 0 else 0.0
     steps = np.diff(heights)
@@ -85,7 +83,7 @@ def _judge(
     regular = heights[0] + np.arange(len(heights)) * extent / (len(heights) - 1)
     off = float(np.abs(heights - regular).max())
     if spacing is None or off > IRREGULAR * extent / (len(heights) - 1):
-        raise _uneven(heights, where)
+        raise _uneven(heights)
     if off > NOTEWORTHY * spacing:
         notes.append(f"slices lie up to {off:.3g} mm off their regular places (spacing {spacing:.4g} mm)")
     between = first.between
@@ -93,24 +91,22 @@ def _judge(
         notes.append(f"slices lie {spacing:.4g} mm apart, the header says {abs(between):.4g} mm: the positions count")
 
 
-def _sideways(across: Array, heights: Array, drift: float, where: str) -> VolumeError:
+def _sideways(across: Array, heights: Array, drift: float) -> VolumeError:
     lean = across[-1] / (heights[-1] - heights[0]) if heights[-1] > heights[0] else across[-1]
     straight = np.outer(heights - heights[0], lean)
     if np.linalg.norm(across - straight, axis=1).max() > 0.1 * drift:
         return VolumeError(
             f"its slices wander sideways by up to {drift:.3g} mm: they form no box",
-            where=where,
             mend="export the series again, or a reconstruction of it on a regular grid",
         )
     angle = np.degrees(np.arctan(np.linalg.norm(lean)))
     return VolumeError(
         f"the gantry was tilted by {angle:.1f} degrees: its slices lean and form no box",
-        where=where,
         mend="straighten it first, for example with dcm2niix, and give the NIfTI file it calls _Tilt",
     )
 
 
-def _uneven(heights: Array, where: str) -> VolumeError:
+def _uneven(heights: Array) -> VolumeError:
     """Missing slices, each gap named; or spacings that no number of missing slices explains."""
     steps = np.diff(heights)
     usual = float(np.median(steps))
@@ -128,44 +124,40 @@ def _uneven(heights: Array, where: str) -> VolumeError:
         count = int(lost.sum())
         return VolumeError(
             f"{count} slice{'s are' if count > 1 else ' is'} missing (spacing {usual:.4g} mm): {shown}",
-            where=where,
             mend="export the whole series again",
         )
     return VolumeError(
         f"its slices are unevenly spaced, from {steps.min():.4g} to {steps.max():.4g} mm",
-        where=where,
         mend="export a reconstruction with one spacing",
     )
 
 
-def _place_flat(planes: Sequence[Plane], where: str) -> Placement:
+def _place_flat(planes: Sequence[Plane]) -> Placement:
     """A radiograph: two dimensions, no place in the patient."""
     first = planes[0]
     if first.modality in ("CT", "MR", "PT"):
         raise VolumeError(
             f"its {first.modality} images have no position or orientation in the patient",
-            where=where,
             mend="export the original series, not a derived one",
         )
     if len(planes) > 1:
         raise VolumeError(
             f"holds {len(planes)} two-dimensional images, which form no volume",
-            where=where,
             mend="name one of the files",
         )
     notes: list[str] = []
-    spacing = _pixel_spacing(first, where, notes)
+    spacing = _pixel_spacing(first, notes)
     return Placement(tuple(planes), np.diag([-spacing[1], -spacing[0], 1.0]), tuple(notes))
 
 
-def _pixel_spacing(plane: Plane, where: str, notes: list[str]) -> tuple[float, float]:
+def _pixel_spacing(plane: Plane, notes: list[str]) -> tuple[float, float]:
     if plane.spacing is None:
         if plane.position is not None:
-            raise VolumeError("its images have no PixelSpacing", where=where, mend="export the original series")
+            raise VolumeError("its images have no PixelSpacing", mend="export the original series")
         notes.append("no pixel spacing is given: pixels count as 1 mm")
         return (1.0, 1.0)
     if min(plane.spacing) <= 0:
-        raise VolumeError("its PixelSpacing is not positive", where=where, mend="export the original series")
+        raise VolumeError("its PixelSpacing is not positive", mend="export the original series")
     if plane.spacing_at_detector:
         notes.append("the pixel spacing is that at the detector, magnification not taken out")
     return (plane.spacing[0], plane.spacing[1])

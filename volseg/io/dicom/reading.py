@@ -37,10 +37,9 @@ def read_job(request: Mapping[str, Any]) -> dict[str, Any]:
     from volseg.io.dicom.worker import limit
 
     stack, placed, notes = _placed(request)
-    where = str(request["where"])
     rows, columns = placed.planes[0].shape
     largest = rows * columns * len(placed.planes) * max(4, placed.planes[0].allocated // 8)
-    _require_memory(largest, where)
+    _require_memory(largest)
     limit(memory=int(request["memory"]) + 3 * largest)
     voxels = decode(placed.planes, int(request["shared"]), Path(request["scratch"]))
     first = placed.planes[0]
@@ -81,9 +80,8 @@ def _placed(request: Mapping[str, Any]) -> tuple[Stack, Placement, list[str]]:
     from volseg.io.dicom.placement import place
 
     stack, notes = find(request)
-    where = str(request["where"])
-    kept, dropped = without_copies(stack.planes, where)
-    placed = place(kept, where)
+    kept, dropped = without_copies(stack.planes)
+    placed = place(kept)
     return stack, placed, [*notes, *dropped, *placed.notes]
 
 
@@ -96,12 +94,12 @@ def _lie(placed: Placement) -> dict[str, Any]:
 
 def find(request: Mapping[str, Any]) -> tuple[Stack, list[str]]:
     """The stack that is asked for, or the only one; notes on what was left out."""
-    where, wanted, named = str(request["where"]), request.get("series"), request.get("file")
+    wanted, named = request.get("series"), request.get("file")
     if named is not None and isinstance(kind := planes_of(Path(named)), str):
-        raise VolumeError(f"is {kind}, not an image to segment", where=where, mend="give the series it belongs to")
+        raise VolumeError(f"is {kind}, not an image to segment", mend="give the series it belongs to")
     planes, passed = scan(Path(file) for file in request["files"])
     if not planes:
-        raise _nothing(passed, where)
+        raise _nothing(passed)
     notes = [] if named is not None else _passed_notes(passed)
     if wanted is not None:  # the rest is only of interest when it is not there
         planes = [plane for plane in planes if plane.series == str(wanted).split("#")[0]] or planes
@@ -109,7 +107,6 @@ def find(request: Mapping[str, Any]) -> tuple[Stack, list[str]]:
     if len(localizers) == len(planes):
         raise VolumeError(
             f"holds only localizers ({len(planes)} images), which form no volume",
-            where=where,
             mend="give the series itself",
         )
     if localizers and not any(plane.file == named for plane in localizers):
@@ -118,10 +115,10 @@ def find(request: Mapping[str, Any]) -> tuple[Stack, list[str]]:
     stacks = stacks_of(planes)
     if named is not None and wanted is None:
         stacks = _of_file(stacks, named)
-    return _choose(stacks, wanted, where), notes
+    return _choose(stacks, wanted), notes
 
 
-def without_copies(planes: Sequence[Plane], where: str) -> tuple[list[Plane], list[str]]:
+def without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     """Each image once. Copies are told by their UID and place; images that merely share a place are refused."""
     kept: dict[tuple[str, int, tuple[int, ...]], Plane] = {}
     copies = 0
@@ -131,7 +128,6 @@ def without_copies(planes: Sequence[Plane], where: str) -> tuple[list[Plane], li
             if _digest(kept[key]) != _digest(plane):
                 raise VolumeError(
                     "holds two different images under one SOP instance UID and position",
-                    where=where,
                     mend="export the series again",
                 )
             copies += 1
@@ -144,7 +140,6 @@ def without_copies(planes: Sequence[Plane], where: str) -> tuple[list[Plane], li
         most = max(places.values())
         raise VolumeError(
             f"holds up to {most} images in one place ({len(unique)} in {len(places)} places) told apart by nothing",
-            where=where,
             mend="export each time point or echo as a series of its own",
         )
     if len({(plane.uid, plane.frame) for plane in unique}) < len(unique):
@@ -166,20 +161,20 @@ def _of_file(stacks: Sequence[Stack], named: str) -> list[Stack]:
     return [Stack(own[0].series, own)] if own and own[0].position is None else found
 
 
-def _choose(stacks: Sequence[Stack], wanted: str | None, where: str) -> Stack:
+def _choose(stacks: Sequence[Stack], wanted: str | None) -> Stack:
     if wanted is not None:
         chosen = [stack for stack in stacks if stack.key == wanted]
         if chosen:
             return chosen[0]
         stacks_of_series = [stack for stack in stacks if stack.key.split("#")[0] == wanted]
         if not stacks_of_series:
-            raise UsageError(f"holds no series {wanted}; {_listing(stacks)}", where=where)
+            raise UsageError(f"holds no series {wanted}; {_listing(stacks)}")
         stacks = stacks_of_series
     if len(stacks) == 1:
         return stacks[0]
     series = {stack.key.split("#")[0] for stack in stacks}
     what = f"holds {len(series)} series" if len(series) > 1 else f"one series mixes {mixture(stacks)}"
-    raise VolumeError(f"{what}: {_listing(stacks)}", where=where, mend="choose one with --series UID")
+    raise VolumeError(f"{what}: {_listing(stacks)}", mend="choose one with --series UID")
 
 
 def _listing(stacks: Sequence[Stack]) -> str:
@@ -187,15 +182,13 @@ def _listing(stacks: Sequence[Stack]) -> str:
     return shown + (f" and {len(stacks) - _SHOWN} more" if len(stacks) > _SHOWN else "")
 
 
-def _nothing(passed: Counter[str], where: str) -> VolumeError:
+def _nothing(passed: Counter[str]) -> VolumeError:
     """Why a folder holds no image."""
     kinds = [kind for kind in passed if kind != "not DICOM"]
     if not kinds:
-        return VolumeError(
-            "holds no DICOM file", where=where, mend="subfolders are not looked into: name the one you mean"
-        )
+        return VolumeError("holds no DICOM file", mend="subfolders are not looked into: name the one you mean")
     what = ", ".join(f"{passed[kind]} x {kind.removeprefix('a ').removeprefix('an ')}" for kind in kinds)
-    return VolumeError(f"holds no image to segment, only {what}", where=where, mend="give the image series")
+    return VolumeError(f"holds no image to segment, only {what}", mend="give the image series")
 
 
 def _passed_notes(passed: Counter[str]) -> list[str]:
@@ -212,7 +205,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _require_memory(needed: int, where: str) -> None:
+def _require_memory(needed: int) -> None:
     """Refuse before the machine runs out of memory, where it can say how much it has."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -222,6 +215,5 @@ def _require_memory(needed: int, where: str) -> None:
     if needed > available:
         raise VolumeError(
             f"its voxels may take {needed >> 20} MiB, {available >> 20} MiB are free",
-            where=where,
             mend="free some memory",
         )

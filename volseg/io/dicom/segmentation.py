@@ -51,28 +51,26 @@ _SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 def write_job(request: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the segment numbers in the shared memory into a DICOM-SEG file, left in the same place."""
-    where = str(request["where"])
     stack, _ = find(request)
-    kept, _ = without_copies(stack.planes, where)
-    placed = place(kept, where)
+    kept, _ = without_copies(stack.planes)
+    placed = place(kept)
     rows, columns = placed.planes[0].shape
     flat = placed.planes[0].position is None
     shape = (columns, rows) if flat else (columns, rows, len(placed.planes))
     Grid(shape, placed.affine).require_same(
-        Grid(tuple(request["shape"]), np.array(request["affine"])), where=where, what="the series and the mask"
+        Grid(tuple(request["shape"]), np.array(request["affine"])), where=None, what="the series and the mask"
     )
     count = rows * columns * len(placed.planes)
     limit(memory=int(request["memory"]) + count * (16 + 2 * len(request["segments"])))
     shared = int(request["shared"])
     numbers = _array(shared, np.dtype(request["dtype"]), (len(placed.planes), rows, columns))
     thickness = float(np.linalg.norm(placed.affine[:3, -2]))
-    sources, order = _sources(placed.planes, thickness, where)
+    sources, order = _sources(placed.planes, thickness)
     try:
         segmentation = _build(sources, numbers[order], request)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise VolumeError(
             f"its headers do not allow a DICOM-SEG beside it ({type(error).__name__})",
-            where=where,
             mend="choose another format, such as nii.gz",
         ) from error
     if flat and "PatientOrientation" in sources[0]:
@@ -116,14 +114,13 @@ def _array(shared: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDA
         return np.frombuffer(memory, dtype).reshape(shape).copy()
 
 
-def _sources(planes: Sequence[Plane], thickness: float, where: str) -> tuple[list[Dataset], list[int]]:
+def _sources(planes: Sequence[Plane], thickness: float) -> tuple[list[Dataset], list[int]]:
     """The headers highdicom derives from, and for each of their images the slice of ours that belongs to it."""
     order = list(range(len(planes)))
     if planes[0].frames > 1:
         if len({plane.file for plane in planes}) > 1 or len(planes) != planes[0].frames:
             raise VolumeError(
                 "a DICOM-SEG can refer to one whole multi-frame file, not to a part",
-                where=where,
                 mend="choose another format",
             )
         order = sorted(order, key=lambda index: planes[index].frame)
@@ -133,7 +130,6 @@ def _sources(planes: Sequence[Plane], thickness: float, where: str) -> tuple[lis
         if "StudyInstanceUID" not in source or (planes[0].position is not None and "FrameOfReferenceUID" not in source):
             raise VolumeError(
                 "its headers name no study or frame of reference, which a DICOM-SEG must repeat",
-                where=where,
                 mend="choose another format",
             )
         for keyword in _MAY_BE_MISSING:
