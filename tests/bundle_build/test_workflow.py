@@ -13,12 +13,14 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from volseg.bundle.check import check_bundle
 from volseg.bundle.rendering.configs import CONFIGS, OVERLAYS, config_named, overlay_config
 from volseg.bundle.rendering.packages import require_packages
 from volseg.bundle.state_dict import read_weights
 from volseg.bundle.workflow import begin, cause_of, effective_recipe
+from volseg.data.cohort import find_cases
 from volseg.errors import BundleError, RecipeError, UsageError, VolsegError
-from volseg.recipe import Recipe
+from volseg.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +136,62 @@ def test_own_root(trained: Path, cohort: Path, tmp_path: Path, monkeypatch: pyte
     workflow.run()
     assert workflow.bundle_root == str(trained)
     assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 4
+
+
+def test_a_program_that_runs_a_bundle(untrained: Path, cohort: Path, tmp_path: Path) -> None:
+    """Training leaves a bundle, evaluating it measures the held-out fold: in the process of whoever asks MONAI."""
+    run, scores = tmp_path / "run", tmp_path / "scores"
+    trained = _workflow(untrained, "train", "train", data_dir=str(cohort), output_dir=str(run), epochs=2, seed=5)
+    trained.initialize()
+    trained.run()
+    recipe = load_recipe(run / "bundle" / "configs" / "recipe.yaml")
+    assert (recipe.training.epochs, recipe.training.seed) == (2, 5)
+    assert trained.trainer.result.epoch == 2
+    assert check_bundle(run / "bundle") == []
+
+    measured = _workflow(
+        run / "bundle", "evaluate", "infer", data_dir=str(cohort), output_dir=str(scores), fold=1, turns=[]
+    )
+    measured.initialize()
+    measured.run()
+    metrics = json.loads((scores / "metrics.json").read_text())
+    assert metrics["fold"] == 1
+    assert metrics["count"] == {"cases": 2, "scored": 2, "failed": 0, "patients": 1}
+    assert set(metrics["structures"]) == {"right ventricle", "myocardium", "left ventricle"}
+    rows = (scores / "metrics.csv").read_text().splitlines()
+    assert len(rows) > 2 * 3
+    assert len(list(scores.rglob("*.nii.gz"))) == 2
+
+    own = [case.name for case in find_cases(cohort).cases]
+    again = {row.split(",")[0] for row in rows[1:]}
+    assert again < set(own)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"output_dir": None}, "add --output_dir FOLDER"),
+        ({"data_dir": None}, "add --data_dir FOLDER"),
+        ({"output_dir": "around"}, "the data lie in the run's folder; name another --output_dir"),
+        ({"resume": "perhaps"}, "--resume is true or false, not 'perhaps'"),
+        ({"deterministic": 3}, "--deterministic is true or false, not 3"),
+    ],
+)
+def test_a_training_that_cannot_begin(
+    untrained: Path, cohort: Path, tmp_path: Path, settings: dict[str, Any], line: str
+) -> None:
+    """Is told before anything is read, whichever way it was asked for."""
+    places = {"data_dir": str(cohort), "output_dir": str(tmp_path / "run")}
+    given = {**places, **settings}
+    if given["output_dir"] == "around":
+        given["output_dir"] = str(cohort.parent)
+    workflow = _workflow(untrained, "train", "train", **given)
+    with pytest.raises((RuntimeError, VolsegError)) as caught:
+        workflow.initialize()
+        workflow.run()
+    found = caught.value if isinstance(caught.value, VolsegError) else cause_of(caught.value)
+    assert line in str(found)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_bundle(untrained: Path, trained: Path) -> None:

@@ -52,6 +52,17 @@ def test_the_card_is_one_of_hugging_face(licence: str | None, expected: dict[str
     assert "model-index" not in told
 
 
+def test_the_card_of_an_exported_bundle_runs_without_volseg() -> None:
+    """It says what has to be installed, and the one command."""
+    card = model_card(Recipe.from_dict(KEYS), vendored=True)
+    told = card[card.index("## How to run it") : card.index("## Licence")]
+    assert "With MONAI, pytorch-ignite, nibabel and fire installed" in told
+    assert "python -m monai.bundle run inference --config_file $B/configs/inference.json" in told
+    assert "--dataset_dir /path/to/images --output_dir $PWD/out" in told
+    assert "volseg predict" not in card
+    assert "takes files that volseg refuses" in told
+
+
 def test_results_are_a_model_index() -> None:
     """What was measured stands where the hub looks for it, with the data it was measured on."""
     told = front_matter(model_card(Recipe.from_dict(KEYS), RESULTS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from volseg.bundle.verifying.signing import sign_bundle
 from volseg.bundle.verifying.verify import verify_bundle
 from volseg.bundle.weights import as_safetensors
 from volseg.cli.bundle.pack import pack
-from volseg.errors import BundleError
+from volseg.errors import BundleError, MissingExtra
 from volseg.recipe import Recipe
 
 Build = Callable[..., Path]
@@ -338,6 +339,18 @@ def test_a_signature_holds_for_the_zip_and_the_folder(signed: Path, keys: Path, 
     assert verify_bundle(signed, identity=keys / "lab.pub").identity == str(keys / "lab.pub")
     folder = unpack_bundle(signed, tmp_path / "out")
     assert verify_bundle(folder, identity=keys / "lab.pub", signature=f"{signed}.sig").identity
+
+
+def test_without_the_library_of_signatures(signed: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said with the extra that brings it; nothing counts as signed."""
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    mend = """pip install ".[signing]" in the folder of volseg's source"""
+    with pytest.raises(MissingExtra) as caught:
+        verify_bundle(signed, identity=keys / "lab.pub")
+    assert str(caught.value) == f"verifying signatures needs model-signing; {mend}"
+    with pytest.raises(MissingExtra) as caught:
+        sign_bundle(signed, keys / "lab.pem")
+    assert str(caught.value) == f"signing bundles needs model-signing; {mend}"
 
 
 def test_another_key(signed: Path, keys: Path) -> None:
