@@ -135,7 +135,9 @@ def test_own_root(trained: Path, cohort: Path, tmp_path: Path, monkeypatch: pyte
     workflow.initialize()
     workflow.run()
     assert workflow.bundle_root == str(trained)
-    assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 4
+    assert len(masks := list((tmp_path / "out").rglob("*.nii.gz"))) == 4
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())["cases"]
+    assert {tmp_path / "out" / one["mask"] for one in told} == set(masks)
 
 
 def test_a_program_that_runs_a_bundle(untrained: Path, cohort: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from volseg.bundle.check import check_bundle
 from volseg.bundle.load import load_bundle
 from volseg.bundle.packing import pack_bundle, unpack_bundle
 from volseg.bundle.rendering.build import build_bundle
@@ -123,11 +124,18 @@ def test_an_ensemble_holds(built: Path, build: Build, recipe: Recipe, tmp_path: 
     folder = build_bundle(recipe, tmp_path / "cells", weights=built / SAFETENSORS, members=[other / SAFETENSORS])
     found = verify_bundle(pack_bundle(folder, tmp_path / "cells.zip").path)
     assert found.golden.differing == 0
+    assert check_bundle(folder) == []
     (member,) = (folder / "models").glob("member_*.safetensors")
     member.write_bytes((built / SAFETENSORS).read_bytes())
     path = pack_bundle(folder, tmp_path / "cells.zip").path
     with pytest.raises(BundleError, match="gives another mask"):
         verify_bundle(path)
+    weights = load_file(built / SAFETENSORS)
+    save_file({**weights, "head.weight": weights["head.weight"][:1]}, member)
+    name = f"models/{member.name}"
+    assert [line for line in check_bundle(folder) if line.startswith(f"{name}: ")]
+    member.write_bytes(b"nothing")
+    assert f"{name}: is no safetensors file" in " ".join(check_bundle(folder))
 
 
 @pytest.mark.parametrize("name", CHANGES)
