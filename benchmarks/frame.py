@@ -24,23 +24,35 @@ RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "resu
 # glibc keeps large blocks instead of mapping and unmapping them: half of the time of a CPU convolution net
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": str(256 << 20)}
 _CALL = """
-import importlib, json, sys
+import importlib, json, sys, traceback
 module, function, given, made = sys.argv[1:]
-result = getattr(importlib.import_module(module), function)(**json.load(open(given)))
-json.dump(result, open(made, "w"))
+try:
+    told = {"result": getattr(importlib.import_module(module), function)(**json.load(open(given)))}
+except Exception as error:
+    told = {"error": str(error) or type(error).__name__, "trace": traceback.format_exc()}
+json.dump(told, open(made, "w"))
 """
 
 
 def child(
     module: str, function: str, *, env: dict[str, str] | None = None, timeout: float = 3600, **arguments: Any
 ) -> Any:
-    """Call ``module.function(**arguments)`` in a fresh process and return what it returned (plain data)."""
+    """Call ``module.function(**arguments)`` in a fresh process and return what it returned (plain data).
+
+    Raises:
+        RuntimeError: in the words of what it raised, its traceback as a note.
+    """
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "given.json"), Path(folder, "made.json")
         given.write_text(json.dumps(arguments))
         command = [sys.executable, "-c", _CALL, module, function, str(given), str(made)]
         subprocess.run(command, check=True, env=os.environ | (env or {}), timeout=timeout)
-        return json.loads(made.read_text())
+        told = json.loads(made.read_text())
+    if "error" in told:
+        failure = RuntimeError(told["error"])
+        failure.add_note(told["trace"])
+        raise failure
+    return told["result"]
 
 
 def attempt(table: dict[str, dict[str, Any]], name: str, module: str, function: str, **arguments: Any) -> bool:
@@ -48,7 +60,7 @@ def attempt(table: dict[str, dict[str, Any]], name: str, module: str, function: 
     try:
         table[name] = child(module, function, **arguments)
     except Exception as error:
-        print(f"{name}: not measured ({type(error).__name__})", flush=True)
+        print(f"{name}: not measured ({str(error) or type(error).__name__})", flush=True)
         return False
     return True
 
