@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import SimpleITK as sitk  # noqa: N813 - its users' custom
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from volseg.errors import GridMismatch, LabelError, UsageError, VolsegError, VolumeError
+from tests.refusals import refusal
+from volseg.errors import GridMismatch, LabelError, UsageError, VolumeError
 from volseg.geometry import Grid
 from volseg.io import ReadOptions, Volume, frame_count, read_labels, read_volume, write_labels, write_volume
 from volseg.io.dicom.files import is_segmentation
@@ -60,12 +62,7 @@ def meta(path: Path, *, data: bytes = VOXELS.tobytes(), **fields: str | None) ->
     return path
 
 
-def line_of(path: Path, **options: Any) -> str:
-    """What is said of a file that is refused, behind its name."""
-    with pytest.raises(VolsegError) as caught:
-        read_volume(path, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{path}: ")
+line_of = partial(refusal, read_volume)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
+from tests.refusals import refusal
 from volseg.errors import VolumeError
 from volseg.io.dicom import list_series, read_series
 from volseg.io.dicom.patients import patients_of
@@ -26,11 +28,7 @@ pytestmark = pytest.mark.usefixtures("in_process")
 LABELS = Labels.of({"liver": 1, "tumour": 2})
 
 
-def refused(path: Path, **options: Any) -> str:
-    with pytest.raises(VolumeError) as caught:
-        read_series(path, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{path}: ")
+refused = partial(refusal, read_series, kind=VolumeError)
 
 
 @pytest.mark.parametrize(
