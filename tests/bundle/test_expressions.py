@@ -38,6 +38,10 @@ HONEST = (
     "$__import__('sys').exit('error: needs x') if __import__('importlib.util').util.find_spec('x') is None else None",
 )
 HIDING = (
+    "$import \u0435vil",
+    "$import _posixsubprocess",
+    "$import torch.hub",
+    "$logging.config.fileConfig(@x)",
     "$setattr(monai.utils, 'run', 1)",
     "$setattr(torch.backends.cudnn, 'a' + 'b', True)",
     "$setattr(torch.backends.cudnn, '__class__', 1)",
@@ -80,6 +84,9 @@ HIDING = (
 )
 #: what runs, and must not pass for what many bundles do
 UNCOMMON = (
+    "$import laboratory",
+    "$from . import network",
+    "$monai.apps.download_and_extract('https://x')",
     "$scripts.net.build()",
     "$torch.load",
     "$sorted(['x'], key=torch.load)",

@@ -46,6 +46,14 @@ def _onnx(location: str) -> bytes:
     return b"\x08\x08" + _field(7, _field(5, _field(13, entry) + b"\x70\x01"))
 
 
+def _deep_onnx() -> bytes:
+    """Graphs within attributes of the nodes of graphs."""
+    inner = b""
+    for number in (6, 5, 1) * 12:
+        inner = _field(number, inner)
+    return _field(7, inner)
+
+
 def _lying_zip() -> bytes:
     """A file of torch's whose table names another pickle than the record in front of it does."""
     good = bytearray(torch_archive(pickle.dumps({})))
@@ -103,6 +111,11 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
         "system",
     ),
     "arrays-of-objects": ({"models/stats.npz": zip_of({"arr_0.npy": _objects()})}, REFUSES, "system"),
+    "array-of-six-bytes": ({"models/stats.npy": b"\x93NUMPY"}, REFUSES, "no array of NumPy's"),
+    "array-cut-short": ({"models/stats.npy": b"\x93NUMPY\1\0v"}, REFUSES, "an array that is cut short"),
+    "array-of-headers": ({"models/stats.npy": b"\x93NUMPY\2\0" + struct.pack("<L", 70_000)}, REFUSES, "a header of"),
+    "array-of-riddles": ({"models/stats.npy": b"\x93NUMPY\1\0\4\0{f()"}, REFUSES, "header cannot be read"),
+    "pythons-own": ({"models/model.pt": torch_archive(b"\x80\x02cglob\nglob\n)R.")}, REFUSES, "calls Python's glob"),
     "torchscript": ({"models/model.ts": torch_archive(pickle.dumps({}), code__torch__py=b"1")}, RUNS, "TorchScript"),
     "torchscript-weights": ({"models/model.pt": torch_archive(pickle.dumps({}), code__net__py=b"")}, RUNS, "Script"),
     "exported": ({"models/model.pt2": torch_archive(pickle.dumps({}), archive_format=b"pt2")}, RUNS, "exported"),
@@ -133,6 +146,8 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
     "onnx-operators": ({"models/model.onnx": b"\x08\x08" + _field(7, _field(1, _field(7, b"evil.ops")))}, RUNS, "evil"),
     "onnx-damaged": ({"models/model.onnx": b"\x3a\xff\xff\xff\xff\x0f"}, REFUSES, "cut short"),
     "onnx-nested": ({"models/model.onnx": _field(7, b"\x0a\x7d" * 40)}, REFUSES, "ONNX"),
+    "onnx-deep": ({"models/model.onnx": _deep_onnx()}, REFUSES, "nested more than"),
+    "onnx-of-another-kind": ({"models/model.onnx": b"\x3b"}, REFUSES, "no ONNX file"),
     "script": ({"scripts/__init__.py": "import os; os.system('touch canary')\n"}, RUNS, "script"),
     "shadow": ({"monai.py": "import os\n"}, RUNS, "import os"),
     "shell": ({"docs/run": "#!/bin/sh\ntouch canary\n"}, RUNS, "#!/bin/sh"),

@@ -85,6 +85,58 @@ def _comment(files: Files) -> bytes:
     return buffer.getvalue()
 
 
+def _several(*changes: tuple[bytes, int, str, int], last: bool = False) -> Callable[[Files], bytes]:
+    """Fields of records set to what is wanted: mark, place, form, value."""
+
+    def make(files: Files) -> bytes:
+        data = bytearray(zip_of(files))
+        for mark, at, form, value in changes:
+            struct.pack_into(form, data, (data.rfind(mark) if last else data.find(mark)) + at, value)
+        return bytes(data)
+
+    return make
+
+
+def _with_hidden(*, front: bytes = b"", between: bytes = b"", behind: bytes = b"") -> Callable[[Files], bytes]:
+    """Bytes that no record names, and every record in order."""
+
+    def make(files: Files) -> bytes:
+        buffer = io.BytesIO(front)
+        buffer.seek(len(front))
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for number, (name, content) in enumerate(files.items(), start=1):
+                archive.writestr(name, content)
+                buffer.write(between if number == 1 else behind if number == len(files) else b"")
+                archive.start_dir = buffer.tell()
+        return buffer.getvalue()
+
+    return make
+
+
+def _with_extra(extra: bytes, **fields: int) -> Callable[[Files], bytes]:
+    """A further file with an extra field, and the table's word for its size."""
+
+    def make(files: Files) -> bytes:
+        info = zipfile.ZipInfo("heart/more.txt")
+        info.extra = extra
+        data = bytearray(zip_of(files, more=[(info, b"x")]))
+        if "size" in fields:
+            struct.pack_into("<L", data, data.rfind(b"PK\1\2") + 24, fields["size"])
+        return bytes(data)
+
+    return make
+
+
+def large(files: Files, *, record: int = 44, places: int = 0, count: int = 0) -> bytes:
+    """A zip with the second end record that large ones have; other values than those here are wrong ones."""
+    data = zip_of(files)
+    table, end = data[: data.rfind(b"PK\5\6")], data[data.rfind(b"PK\5\6") :]
+    here, length, begin = struct.unpack_from("<H", end, 8)[0], *struct.unpack_from("<LL", end, 12)
+    more = struct.pack("<4sQ2H2L4Q", b"PK\6\6", record, 45, 45, 0, 0, here + count, here + count, length, begin)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(table) + places, 1)
+    return table + more + locator + end
+
+
 ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "parent": (with_name("heart/../../evil.txt"), "leads out"),
     "absolute": (with_name("/tmp/evil.txt"), "absolute"),
@@ -129,6 +181,24 @@ ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "wrong-place": (_patched(b"PK\1\2", 42, "<L", lambda at: at + 7), "points at something else"),
     "far-away": (_patched(b"PK\1\2", 42, "<L", lambda _: 2**31), "outside of the zip"),
     "second-name": (_second_name, "second name"),
+    "other-count": (_several((b"PK\5\6", 8, "<L", 0x00020002)), "entries and counts"),
+    "huge-table": (_patched(b"PK\5\6", 12, "<L", lambda _: 2**31, last=True), "a table of contents of"),
+    "table-of-others": (_patched(b"PK\1\2", 2, "<H", lambda _: 0), "is damaged"),
+    "table-cut": (_patched(b"PK\1\2", 28, "<H", lambda n: n - 5, last=True), "is cut short"),
+    "table-too-long": (_patched(b"PK\1\2", 28, "<H", lambda n: n + 5, last=True), "is damaged"),
+    "other-volume": (_patched(b"PK\1\2", 34, "<H", lambda _: 7), "another volume"),
+    "beyond-the-end": (_patched(b"PK\1\2", 20, "<L", lambda _: 2**30), "reaches outside"),
+    "stored-in-another-size": (_several((b"PK\3\4", 22, "<L", 99), (b"PK\1\2", 24, "<L", 99)), "than its own"),
+    "hidden-in-front": (_with_hidden(front=b"#!/bin/sh\n"), "10 hidden bytes in front of the zip"),
+    "hidden-between": (_with_hidden(between=b"evil"), "4 hidden bytes between"),
+    "hidden-behind": (_with_hidden(behind=b"evil!"), "5 hidden bytes in front of its table"),
+    "sizes-twice": (_with_extra(struct.pack("<HHHH", 1, 0, 1, 0)), "three times"),
+    "sizes-nowhere": (_with_extra(struct.pack("<HH", 1, 0), size=2**32 - 1), "damaged extra field"),
+    "large-elsewhere": (partial(large, places=1), "do not lie together"),
+    "large-and-damaged": (partial(large, record=43), "large end record is damaged"),
+    "large-and-another": (partial(large, count=1), "contradict each other"),
+    "latin-name": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/LIC\xe4NSE"), "not UTF-8"),
+    "folder-of-bytes": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/LICENS/"), "with content"),
     "damaged": (_damaged, "damaged"),
     "many": (with_many, "entries"),
     "cut": (lambda files: zip_of(files)[:-30], "end record"),
@@ -225,6 +295,24 @@ def test_what_inflates_is_counted_together(
         path.write_bytes(zip_of(as_files(), method=method))
         with open_bundle(path) as files:
             assert any("inflates to" in problem.what for problem in files.problems) is refused
+
+
+def test_what_large_zips_have_is_read(as_files: Callable[..., Files], tmp_path: Path) -> None:
+    """The second end record, and sizes in the extra field, as programs write them for small zips too."""
+    files = as_files()
+    (tmp_path / "large.zip").write_bytes(large(files))
+    with zipfile.ZipFile(tmp_path / "wide.zip", "w") as archive:
+        for name, content in files.items():
+            with archive.open(name, "w", force_zip64=True) as file:
+                file.write(content)
+    for path in (tmp_path / "large.zip", tmp_path / "wide.zip"):
+        with open_bundle(path) as found:
+            assert found.problems == ()
+            read = {}
+            for name in found.sizes:
+                with found.open(name) as file:
+                    read[f"heart/{name}"] = file.read()
+            assert read == files
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -140,7 +140,10 @@ def _judge_tree(tree: ast.AST) -> Judged:
         if isinstance(node, ast.Attribute) and id(node) not in inner and (dotted := _dotted(node)):
             judged = judge_name(dotted)
             if not (judged.known or dotted in _PLAIN_CALLS):
-                plain, why = False, judged.why if judged.weight is Weight.RUNS else why
+                plain = False
+                # what a reference names is no package
+                if judged.weight is Weight.RUNS and not dotted.startswith(_STAND_IN):
+                    why = judged.why
     return Judged(Weight.RUNS, why + (", as in many bundles" if plain else ""), known=plain)
 
 

@@ -83,7 +83,7 @@ def read_records(file: BinaryIO, size: int, where: str) -> tuple[list[Entry], li
         raise BundleError(f"the zip lists {len(listed)} entries and counts {count}", where=where)
     entries = [_with_local(file, entry, begin, where, problems) for entry in listed]
     problems += _gaps(file, entries, begin, where)
-    return entries, problems
+    return entries, list(dict.fromkeys(problems))  # what both of an entry's records do wrong is told once
 
 
 def _end(file: BinaryIO, size: int, where: str) -> tuple[int, int, int, int]:
