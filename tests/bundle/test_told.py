@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle.conftest import files_of
+from tests.bundle.conftest import METADATA, files_of
 from tests.bundle.test_expressions import HIDING, HONEST, UNCOMMON
 from tests.bundle.test_malicious_configs import BUNDLES
 from tests.bundle.test_malicious_files import FILES
 from tests.bundle.test_malicious_zips import ZIPS
+from tests.hostile import torch_archive
 from volseg.bundle.audit.expressions import judge_expression
 from volseg.bundle.audit.finding import Finding
 from volseg.bundle.inspect import inspect_bundle
@@ -25,6 +26,37 @@ from volseg.bundle.storage.files import open_bundle
 from volseg.bundle.storage.manifest import make_manifest
 from volseg.errors import BundleError
 
+#: what bundles say of themselves: whole, without a recipe, by a card alone, with more than is read of a text
+CLAIMS: dict[str, dict[str, object]] = {
+    "a bundle of volseg": {"docs/results.json": "{}"},
+    "a bundle of MONAI": {
+        "configs/recipe.yaml": None,
+        "configs/metadata.json": {
+            **METADATA,
+            "name": "a heart",
+            "eval_metrics": {"mean_dice": 0.9, "hd95": [1, 2]},
+            "intended_use": "  words\n of several lines ",
+            "description": "d" * 700,
+        },
+        "models/model.ts": torch_archive(b"\x80\x02}.", code__torch__py=b"1"),
+    },
+    "a bundle in the hub's form": {
+        "configs/recipe.yaml": None,
+        "configs/metadata.json": None,
+        "metadata.json": {"version": 3, "authors": ["A", "B"], "network_data_format": "none"},
+        "docs/README.md": None,
+        "README.md": "---\nlicense: mit\nresults: {dice: 0.9}\nmetrics: [dice]\n---\n# A card\n",
+        "models/model.safetensors": None,
+        "models/model.pt": torch_archive(b"\x80\x02}."),
+    },
+    "hardly a bundle": {
+        "configs/metadata.json": None,
+        "configs/recipe.yaml": "labels: [",
+        "docs/README.md": "# no front matter",
+        "models/model.safetensors": b"x",
+        "manifest.json": "{}",
+    },
+}
 TOLD = Path(__file__).parent / "told.json"
 MakeBundle = Callable[..., Path]
 
@@ -41,6 +73,16 @@ def _lines(path: Path, but_for: set[Finding]) -> Iterator[str]:
 def _of_folders(make_bundle: MakeBundle, table: dict[str, tuple[dict[str, object], str, str]]) -> dict[str, list[str]]:
     harmless = set(inspect_bundle(make_bundle(name="harmless")).audit.findings)
     return {name: list(_lines(make_bundle(changes, name=name), harmless)) for name, (changes, _, _) in table.items()}
+
+
+def _of_claims(make_bundle: MakeBundle, _: Path) -> dict[str, object]:
+    told: dict[str, object] = {}
+    for name, changes in CLAIMS.items():
+        bundle = make_bundle(changes, name=name)
+        found = inspect_bundle(bundle)
+        notes = [note.replace(f"{bundle}: ", "") for note in found.about.notes]
+        told[name] = {"about": found.about.to_dict() | {"notes": notes}, "doors": found.doors, "verdict": found.verdict}
+    return told
 
 
 def _of_zips(make_bundle: MakeBundle, folder: Path) -> dict[str, list[str]]:
@@ -79,13 +121,17 @@ def _of_expressions(*_: object) -> dict[str, str]:
         ("files", lambda make, _: _of_folders(make, FILES)),
         ("zips", _of_zips),
         ("expressions", _of_expressions),
+        ("claims", _of_claims),
     ],
 )  # fmt: skip
 def test_each_is_told_in_the_same_words(
     kind: str, tell: Callable[[MakeBundle, Path], dict[str, object]], make_bundle: MakeBundle, tmp_path: Path
 ) -> None:
-    """Weight, place, words and reason of every finding; where they should change, copy what is named into the file."""
-    told = tell(make_bundle, tmp_path)
+    """Weight, place, words and reason of every finding, and what a bundle claims.
+
+    Where they should change, what is named holds what belongs into the file.
+    """
+    told = json.loads(json.dumps(tell(make_bundle, tmp_path)))
     now = tmp_path / "told.json"
     now.write_text(json.dumps(told, indent=1) + "\n")
     assert told == json.loads(TOLD.read_text())[kind], f"{TOLD.name}: {kind} should be {now}"

@@ -83,12 +83,12 @@ class ZipFiles:
         self._file.close()
 
     def open(self, path: str) -> BinaryIO:
-        """The bytes of a file, checked against its size and, where they are packed, its checksum."""
+        """The bytes of a file, checked against its size and, once they are read to the end, its checksum."""
         entry = self._entries[path]
         if what := kind_problem(entry):
             raise BundleError(f"the entry {entry.name!a} {what}", where=self.where)
         if entry.method == STORED:
-            window = _Window(self._file, entry.start, entry.size)
+            window = _Window(self._file, entry, self.where)
             return cast(BinaryIO, io.BufferedReader(window, _CHUNK if entry.size > _CHUNK else io.DEFAULT_BUFFER_SIZE))
         spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115 - the caller closes it
         try:
@@ -127,16 +127,17 @@ class ZipFiles:
                     break
                 yield piece
         except zlib.error:
-            raise BundleError(f"the entry {entry.name!a} is damaged", where=self.where) from None
+            raise _damaged(entry, self.where) from None
         if given != entry.size or crc != entry.crc or inflate.unused_data or packed != entry.packed:
-            raise BundleError(f"the entry {entry.name!a} is damaged, or not what the zip says it is", where=self.where)
+            raise _damaged(entry, self.where)
 
 
 class _Window(io.RawIOBase):
-    """A part of a file, as a file."""
+    """The part of a zip that is a stored entry, as a file."""
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
+    def __init__(self, file: BinaryIO, entry: Entry, where: str) -> None:
+        self._file, self._entry, self._where = file, entry, where
+        self._at = self._summed = self._crc = 0
 
     def readable(self) -> bool:
         return True
@@ -145,7 +146,7 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._entry.size}[whence]
         self._at = max(0, origin + offset)
         return self._at
 
@@ -153,12 +154,21 @@ class _Window(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), max(0, self._size - self._at))
-        self._file.seek(self._start + self._at)
+        wanted = min(len(buffer), max(0, self._entry.size - self._at))
+        self._file.seek(self._entry.start + self._at)
         data = self._file.read(wanted)
         buffer[: len(data)] = data
+        if self._at == self._summed:  # as far as it is read in order
+            self._crc = zlib.crc32(data, self._crc)
+            self._summed += len(data)
+            if self._summed == self._entry.size and self._crc != self._entry.crc:
+                raise _damaged(self._entry, self._where)
         self._at += len(data)
         return len(data)
+
+
+def _damaged(entry: Entry, where: str) -> BundleError:
+    return BundleError(f"the entry {entry.name!a} is damaged, or not what the zip says it is", where=where)
 
 
 def _bombs(entries: Iterable[Entry]) -> Iterator[Problem]:

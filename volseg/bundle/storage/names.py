@@ -56,9 +56,8 @@ def _part_problem(part: str) -> str | None:
         return "is what Windows calls another file for short"
     if _PLAIN.fullmatch(part):
         return None
-    return next((problem for letter in part if (problem := _letter_problem(letter))), None) or (
-        None if unicodedata.is_normalized("NFC", part) else "is spelled with combining marks, and looks like another"
-    )
+    # combining marks are no Latin letters: what passes is spelled in one way only
+    return next((problem for letter in part if (problem := _letter_problem(letter))), None)
 
 
 def _letter_problem(letter: str) -> str | None:
