@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import torch
 from volseg.bundle.load import load_bundle
 from volseg.bundle.rendering.build import build_bundle
 from volseg.bundle.storage.files import open_bundle
-from volseg.bundle.storage.manifest import SAFETENSORS, check_manifest
-from volseg.bundle.verifying.golden import judge_golden
+from volseg.bundle.storage.manifest import RECIPE, SAFETENSORS, check_manifest
+from volseg.bundle.verifying.golden import judge_golden, make_golden
 from volseg.bundle.verifying.golden_files import TOLERANCE, GoldenFiles
-from volseg.errors import BundleError
+from volseg.bundle.verifying.golden_phantoms import phantoms
+from volseg.errors import BundleError, VolumeError
+from volseg.geometry import Grid
 from volseg.io import write_volume
 from volseg.io.reading import read_volume
-from volseg.recipe import Recipe
+from volseg.recipe import Recipe, load_recipe
 
 Build = Callable[..., Path]
+COMMITTED = sorted(folder for folder in (Path(__file__).parents[2] / "bundles").iterdir() if folder.is_dir())
 VOLUME: dict[str, Any] = {
     "labels.values": {"heart": 1, "lung": 2},
     "image": {"spatial_dims": 3, "modality": "MR", "spacing": [3, 3, "native"], "axcodes": "SLP"},
@@ -91,6 +95,54 @@ def test_kept_as_long_as_it_is_this_bundles(recipe: Recipe, build: Build) -> Non
     build_bundle(recipe.changed({"postprocessing": {"cell": {"minimum_size": 10**6}}}), folder)
     assert case[1].read_bytes() != (other / "golden/mask.nii").read_bytes()
     assert _outcome(folder).differing == 0
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_the_committed_cases_are_phantoms(folder: Path, tmp_path: Path) -> None:
+    """Voxels and grid of each image are still those that the recipe's phantoms have: none is of a person."""
+    golden = check_manifest(folder).golden
+    assert golden is not None
+    drawn = []
+    for voxels, grid in phantoms(load_recipe(folder / RECIPE)):
+        for number, channel in enumerate(voxels):
+            write_volume(tmp_path / f"{number}.nii", channel, grid)
+        drawn.append([(tmp_path / f"{number}.nii").read_bytes() for number in range(len(voxels))])
+    assert [(folder / path).read_bytes() for path in golden.images] in drawn
+
+
+def test_a_case_that_cannot_be_judged_is_told(
+    built: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are too few, that cannot be read, or lie elsewhere than the mask; a network that refuses them all."""
+    bundle, golden = load_bundle(built), GoldenFiles(("golden/image.nii",))
+    folder = tmp_path / "cells"
+    shutil.copytree(built, folder)
+
+    def told(golden: GoldenFiles = golden) -> str:
+        with pytest.raises(BundleError) as caught, open_bundle(folder) as files:
+            judge_golden(bundle, files, golden)
+        return str(caught.value).removeprefix(f"{folder}: ")
+
+    assert told(GoldenFiles(golden.images * 2)) == "the acceptance case has 2 images, the recipe 1 channels"
+    image = folder / "golden" / "image.nii"
+    good = image.read_bytes()
+    image.write_bytes(good[:200])
+    assert told().startswith("the acceptance case cannot be read (golden/image.nii: ")
+    volume = read_volume(built / "golden" / "image.nii")
+    moved = volume.grid.affine.copy()
+    moved[0, -1] += 1
+    write_volume(image, volume.array, Grid(volume.grid.shape, moved))
+    assert "the acceptance case's image and mask" in told()
+
+    def refuses(*_: object) -> None:
+        raise VolumeError("is not to be read")
+
+    monkeypatch.setattr("volseg.bundle.verifying.golden._read", refuses)
+    with pytest.raises(BundleError) as caught:
+        make_golden(bundle)
+    assert str(caught.value) == (
+        f"{built}: the network gives no mask for a phantom (is not to be read); train it again"
+    )
 
 
 def test_a_network_that_finds_nothing(recipe: Recipe, build: Build) -> None:
