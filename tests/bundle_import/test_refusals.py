@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import socket
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"extra": CODE},
         f"extra: needs a call of {CALLED}",
+    ),
+    (
+        {"network_def___target_": "%extra", "extra": "UNet"},
+        "network_def::_target_: is computed, and no class that is written out",
     ),
     ({"network_def___disabled_": CODE}, f"network_def::_disabled_: needs a call of {CALLED}"),
     ({"network_def___desc_": CODE}, f"network_def::_desc_: needs a call of {CALLED}"),
@@ -268,10 +273,95 @@ def test_a_checkpoint_and_yaml_and_a_zip_are_taken(make: Callable[..., Path], tm
     assert all(torch.equal(made[name], value) for name, value in state.items())
 
 
+def test_weights_are_read_within_bounds(make: Callable[..., Path], tmp_path: Path, monkeypatch: Any) -> None:
+    """Missing, too large, or a reader that takes too long or dies: told by the file's name."""
+    from volseg.bundle.importing import conversion
+
+    source = make(weights={})
+
+    def told() -> str:
+        with pytest.raises(BundleError) as caught:
+            import_bundle(source, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    def late(*_: Any, **__: Any) -> Any:
+        raise subprocess.TimeoutExpired("x", 1)
+
+    monkeypatch.setattr(conversion.subprocess, "run", late)
+    assert told() == "models/model.pt: took more than 600 s to read"
+    for said, why in (
+        (b"", "the process that read it ended with 3"),
+        (b"first\nlast " + b"x" * 300, "last " + "x" * 195),
+    ):
+        done = subprocess.CompletedProcess([], 3, b"", said)
+        monkeypatch.setattr(conversion.subprocess, "run", lambda *_, done=done, **__: done)
+        assert told() == f"models/model.pt: cannot be read as plain tensors: {why}"
+    monkeypatch.setattr(conversion, "LARGEST", 10)
+    assert told() == "models/model.pt: more than 0 GiB of weights"
+    (source / "models/model.pt").unlink()
+    assert told() == f"{source}: has no models/model.pt, which its configuration loads"
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "found"),
+    [
+        ("Apache License\n   Version 2.0, January 2004", "", "Apache-2.0"),
+        ("Creative Commons Attribution-NonCommercial-ShareAlike 4.0", "", "CC-BY-NC-SA-4.0"),
+        ("Creative Commons Attribution-NonCommercial 4.0", "", "CC-BY-NC-4.0"),
+        ("Creative Commons Attribution-ShareAlike 4.0", "", "CC-BY-SA-4.0"),
+        ("Attribution 4.0 International", "", "CC-BY-4.0"),
+        ("MIT License", "", "MIT"),
+        ("Permission is hereby granted, free of charge, to any person", "", "MIT"),
+        ("MIT License", "cc-by-4.0", "CC-BY-4.0"),
+        ("MIT License", "my own", "MIT"),
+    ],
+)
+def test_a_licence_is_known_by_its_name_or_its_text(
+    text: str, named: str, found: str, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The model card's word counts before the file."""
+    source = make()
+    (source / "LICENSE").write_text(text)
+    if named:
+        (source / "docs").mkdir()
+        (source / "docs/README.md").write_text(f"---\nlicense: {named}\n---\n")
+    assert import_bundle(source, tmp_path / "out").recipe.bundle.license == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({}, None),
+        (
+            {"evaluator__amp": True},
+            "the source computes in half precision where it can; volseg in float32, unless told otherwise",
+        ),
+        (
+            {"inferer": {"_target_": "SimpleInferer"}},
+            "the source sees each image at once; volseg sees it in exact pieces",
+        ),
+        (
+            {"preprocessing__transforms__0__reader": "ITKReader"},
+            "the source reads by ITK; volseg reads NIfTI by its own header, which differs where that is odd",
+        ),
+    ],
+)
+def test_what_is_done_otherwise_is_noted(
+    changes: dict[str, Any], note: str | None, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Where the same mask can come by another way."""
+    notes = import_bundle(make(network_def__norm="batch", **changes), tmp_path / "out").notes
+    assert list(notes) == ([] if note is None else [note])
+
+
 def test_a_licence_that_nothing_tells_must_be_told(make: Callable[..., Path], tmp_path: Path) -> None:
     """Nobody shares weights without knowing their terms."""
     source = make()
     (source / "LICENSE").write_text("ask me")
-    with pytest.raises(BundleError, match="add --license"):
+    with pytest.raises(BundleError) as caught:
         import_bundle(source, tmp_path / "out")
+    assert str(caught.value) == (
+        f"{source}: nothing tells the licence of the weights; add --license with its SPDX identifier"
+    )
     assert import_bundle(source, tmp_path / "out", licence="CC-BY-4.0").recipe.bundle.license == "CC-BY-4.0"

@@ -104,7 +104,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "torchscript": (_add("models/model.ts", "1"), "models/model.ts is nothing that the recipe renders"),
     "document with code": (
         _add("docs/more.py", "1"),
-        "docs/more.py is no document: a script; MONAI puts the bundle's folder on Python's path, so configs can import it",
+        "docs/more.py is no document: "
+        "a script; MONAI puts the bundle's folder on Python's path, so configs can import it",
     ),
     "missing config": (_remove("configs/evaluate.json"), "configs/evaluate.json is missing, which the recipe renders"),
     "missing weights": (
