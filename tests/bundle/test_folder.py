@@ -111,8 +111,9 @@ def test_what_cannot_be_packed_or_unpacked_is_a_line(make_bundle: Callable[..., 
     with pytest.raises(BundleError, match="no such folder"):
         pack_bundle(tmp_path / "nowhere", tmp_path / "heart.zip")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BundleError, match="this is no bundle"):
+    with pytest.raises(BundleError) as caught:
         pack_bundle(tmp_path / "empty", tmp_path / "heart.zip")
+    assert str(caught.value) == f"{tmp_path / 'empty'}: no configs/metadata.json in it: this is no bundle"
     for refuse in (check_archive, lambda path: unpack_bundle(path, tmp_path / "out")):
         with pytest.raises(BundleError, match="no such file"):
             refuse(tmp_path / "nowhere.zip")

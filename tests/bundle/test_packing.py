@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bundle.conftest import zipped
+from tests.refusals import refusal
 from volseg.bundle.packing import check_archive, pack_bundle, unpack_bundle
 from volseg.bundle.storage.manifest import MANIFEST, Manifest, check_manifest, read_manifest
 from volseg.bundle.verifying.golden_files import GoldenFiles
@@ -182,8 +184,11 @@ def test_unpacking_leaves_nothing_when_it_fails(packed: Path, tmp_path: Path) ->
 def test_a_folder_in_the_way_is_left_alone(packed: Path, tmp_path: Path) -> None:
     """What is there already is neither mixed with the bundle nor replaced."""
     (tmp_path / "new" / "heart").mkdir(parents=True)
-    with pytest.raises(BundleError, match="is there already"):
+    with pytest.raises(BundleError) as caught:
         unpack_bundle(packed, tmp_path / "new")
+    assert str(caught.value) == (
+        f"{tmp_path / 'new' / 'heart'}: is there already; unpack somewhere else, or remove it first"
+    )
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "heart"]
 
 
@@ -191,6 +196,28 @@ def test_without_a_manifest_only_on_request(make_bundle: Callable[..., Path], tm
     """A zip that nothing vouches for is unpacked when asked for by name."""
     bundle = make_bundle()
     made = shutil.make_archive(str(tmp_path / "heart"), "zip", bundle.parent, bundle.name)
-    with pytest.raises(BundleError, match="has no manifest"):
+    with pytest.raises(BundleError) as caught:
         unpack_bundle(made, tmp_path / "new")
+    assert str(caught.value) == (
+        f"{made}: has no manifest.json, so nothing says what belongs in it; "
+        "look with `volseg bundle inspect`, then unpack with --no-manifest"
+    )
     assert _tree(unpack_bundle(made, tmp_path / "new", without_manifest=True)) == _tree(bundle)
+
+
+def test_a_zip_is_packed_as_ours_are(packed: Path, make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """The first byte that is otherwise is told, another name than the manifest's too, and files without a folder."""
+    with zipfile.ZipFile(packed) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    dated = tmp_path / "dated.zip"
+    with zipfile.ZipFile(dated, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1981, 1, 1, 0, 0, 0)), content)
+    assert refusal(check_archive, dated) == "byte 13 of the zip is not what packing gives"
+    zipped({name.replace("heart/", "brain/"): content for name, content in members.items()}, tmp_path / "brain.zip")
+    assert refusal(check_archive, tmp_path / "brain.zip") == "holds 'brain', the manifest says 'heart'"
+    loose = {name.removeprefix("heart/"): content for name, content in members.items() if not name.endswith(MANIFEST)}
+    zipped(loose, tmp_path / "nul.zip")
+    assert refusal(unpack_bundle, tmp_path / "nul.zip", out=tmp_path / "out", without_manifest=True) == (
+        "its files lie in no folder with a usable name"
+    )
