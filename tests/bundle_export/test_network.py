@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,9 +46,21 @@ def test_an_exported_network_is_the_network(kind: str, trained: Callable[..., Pa
 
 def test_another_network_is_noticed() -> None:
     """Logits that differ by more than a rounding, or labels that do, are no export."""
+    torch.manual_seed(2)
     network = nn.Conv2d(1, 2, 1)
     inputs = [torch.randn(1, 1, 8, 8)]
     assert hold(network, network, inputs, Decision((0, 1)), "here").largest == 0
+    agreed = hold(network, lambda image: network(image) + 5e-5, inputs * 3, Decision((0, 1)), "here")
+    assert (agreed.inputs, agreed.labels) == (3, 1)
+    largest = max(1.0, float(network(inputs[0]).detach().abs().max()))  # a rounding grows with what is rounded
+    assert agreed.largest == pytest.approx(5e-5 / largest, rel=0.1)
+    with pytest.raises(BundleError) as caught:
+        hold(network, lambda image: -network(image), inputs, Decision((0, 1)), "here")
+    assert re.fullmatch(
+        r"here: the exported network is another: logits differ by \d\.\de\+00, 0\.0000% of labels are equal; "
+        r"the file was not kept; tell us, with the recipe",
+        str(caught.value),
+    )
     with pytest.raises(BundleError, match="the exported network is another"):
         hold(network, lambda image: network(image) + 1e-3, inputs, Decision((0, 1)), "here")
     with pytest.raises(BundleError, match="the exported network is another"):
@@ -72,6 +85,6 @@ def test_what_cannot_be_exported_is_a_line_and_no_file(
         raise RuntimeError("no such operator\nand a page more")
 
     monkeypatch.setattr(torch.export, "export", fails)
-    with pytest.raises(BundleError, match=r"cannot be exported: no such operator$"):
+    with pytest.raises(BundleError, match=r": its network cannot be exported: no such operator$"):
         export_program(load_bundle(trained()), tmp_path / "network.pt2")
     assert not (tmp_path / "network.pt2").exists()

@@ -79,13 +79,11 @@ def _json(raw: bytes, where: str) -> dict[str, Any]:
     if _DEEPEST in raw.replace(b" ", b""):
         raise BundleError("the safetensors header is nested too deep", where=where)
     try:
-        data = json.loads(raw, object_pairs_hook=lambda pairs: _once(pairs, where))
+        data: dict[str, Any] = json.loads(raw, object_pairs_hook=lambda pairs: _once(pairs, where))
     except BundleError:
         raise
     except (ValueError, RecursionError):
         raise BundleError("the safetensors header is not valid JSON", where=where) from None
-    if not isinstance(data, dict):
-        raise BundleError("the safetensors header is no table", where=where)
     return data
 
 
