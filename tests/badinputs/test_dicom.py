@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, RLELossless, generate_uid
 
+from tests.io.dicom.series import made_up
 from volseg.errors import UsageError, VolsegError, VolumeError
 from volseg.io.dicom import list_series, read_series
 
@@ -33,12 +34,6 @@ def refused(path: Path, kind: type[VolsegError] = VolumeError, **options: Any) -
     where = str(caught.value.where)
     assert line.startswith(f"{where}: ")
     return line.removeprefix(f"{where}: ")
-
-
-def expected_voxels(slices: int = 5) -> np.ndarray:
-    """The voxels of the made-up series, in the reader's axis order."""
-    i, j, k = np.mgrid[:10, :12, :slices]
-    return (1000 * k + 20 * j + i).astype(np.uint16)
 
 
 def test_51_missing_slices_are_refused_with_each_gap_in_millimetres(dicom_series: Series) -> None:
@@ -73,7 +68,7 @@ def test_52_a_duplicate_is_dropped_by_its_uid_with_a_note(dicom_series: Series) 
     files = dicom_series()
     (files[0].parent / "copy.dcm").write_bytes(files[2].read_bytes())
     volume = read_series(files[0].parent)
-    np.testing.assert_array_equal(volume.array, expected_voxels())
+    np.testing.assert_array_equal(volume.array, made_up())
     assert volume.notes == ("1 duplicate slice dropped",)
 
 
@@ -118,7 +113,7 @@ def test_52_time_points_are_told_apart_and_chosen_like_series(dicom_series: Seri
         "one series mixes images of the same places: 1.2.3#1 (MR 10x12x5, 0.7x0.8 mm, time point 1),"
         " 1.2.3#2 (MR 10x12x5, 0.7x0.8 mm, time point 2); choose one with --series UID"
     )
-    np.testing.assert_array_equal(read_series(folder, series="1.2.3#2").array, expected_voxels().astype(int) + 7)
+    np.testing.assert_array_equal(read_series(folder, series="1.2.3#2").array, made_up().astype(int) + 7)
 
 
 def test_53_two_series_are_listed_and_one_can_be_chosen(dicom_series: Series) -> None:
@@ -134,8 +129,8 @@ def test_53_two_series_are_listed_and_one_can_be_chosen(dicom_series: Series) ->
         " choose one with --series UID"
     )
     assert [(s.uid, s.count) for s in list_series(folder)] == [("1.2.3", 5), ("1.2.4", 3)]
-    np.testing.assert_array_equal(read_series(folder, series="1.2.4").array, expected_voxels(3))
-    np.testing.assert_array_equal(read_series(folder / "a0.dcm").array, expected_voxels())
+    np.testing.assert_array_equal(read_series(folder, series="1.2.4").array, made_up(3))
+    np.testing.assert_array_equal(read_series(folder / "a0.dcm").array, made_up())
     assert refused(folder, UsageError, series="1.2.5").startswith("holds no series 1.2.5; 1.2.3 (MR ")
 
 
@@ -149,7 +144,7 @@ def test_54_a_localizer_is_left_out_with_a_note(dicom_series: Series) -> None:
 
     files = dicom_series(slices=6, edit=edit)
     volume = read_series(files[0].parent)
-    np.testing.assert_array_equal(volume.array, expected_voxels(6)[..., 1:])
+    np.testing.assert_array_equal(volume.array, made_up(6)[..., 1:])
     assert volume.notes == ("1 localizer image left out",)
 
 
@@ -187,7 +182,7 @@ def test_55_mixed_matrix_sizes_are_refused_and_listed(dicom_series: Series) -> N
         "one series mixes matrix sizes: 1.2.3#1 (MR 10x12x3, 0.7x0.8 mm, other), 1.2.3#2 (MR 5x6x2, 0.7x0.8 mm, other);"
         " choose one with --series UID"
     )
-    np.testing.assert_array_equal(read_series(files[0].parent, series="1.2.3#1").array, expected_voxels(3))
+    np.testing.assert_array_equal(read_series(files[0].parent, series="1.2.3#1").array, made_up(3))
 
 
 def test_56_gantry_tilt_is_refused_with_the_way_to_mend_it(dicom_series: Series) -> None:
@@ -224,7 +219,7 @@ def test_57_shuffled_names_are_accepted_by_position(dicom_series: Series) -> Non
     names = random.Random(5).sample([f"{n}.dcm" for n in range(5)], 5)
     files = dicom_series(names=names.__getitem__, edit=lambda ds, k: setattr(ds, "InstanceNumber", (k * 3) % 5))
     volume = read_series(files[0].parent)
-    np.testing.assert_array_equal(volume.array, expected_voxels())
+    np.testing.assert_array_equal(volume.array, made_up())
     assert volume.notes == ()
 
 
@@ -235,7 +230,7 @@ def test_58_stray_files_are_skipped_and_counted(dicom_series: Series) -> None:
     (folder / "empty.dcm").write_bytes(b"")
     (folder / ".DS_Store").write_bytes(b"x")
     volume = read_series(folder)
-    np.testing.assert_array_equal(volume.array, expected_voxels())
+    np.testing.assert_array_equal(volume.array, made_up())
     assert volume.notes == ("2 files skipped: not DICOM",)
 
 
@@ -272,7 +267,7 @@ def test_60_an_enhanced_multi_frame_series_is_accepted(real_data: Path) -> None:
 def test_61_a_compressed_series_is_decoded(dicom_series: Series) -> None:
     """Lossless compression changes nothing."""
     files = dicom_series(edit=lambda ds, k: ds.compress(RLELossless, generate_instance_uid=False))
-    np.testing.assert_array_equal(read_series(files[0].parent).array, expected_voxels())
+    np.testing.assert_array_equal(read_series(files[0].parent).array, made_up())
 
 
 def test_61_a_syntax_without_a_decoder_is_named(dicom_series: Series) -> None:
@@ -307,7 +302,7 @@ def test_62_to_65_objects_that_are_no_images(dicom_series: Series, sop_class: st
     folder = dicom_series()[0].parent
     (folder / "other.dcm").write_bytes(alone.read_bytes())
     volume = read_series(folder)
-    np.testing.assert_array_equal(volume.array, expected_voxels())
+    np.testing.assert_array_equal(volume.array, made_up())
     assert volume.notes == (f"1 file skipped: {kind}, not an image to segment",)
 
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from pydicom import dcmread, dcmwrite
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders.base import get_encoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.dataset import Dataset
 
-from volseg.errors import MissingExtra, VolumeError
+from tests.io.dicom.series import made_up, spoilt
+from tests.refusals import refusal
+from volseg.errors import VolumeError
 from volseg.geometry import Grid
 from volseg.io import read_outline, read_volume
 from volseg.io.dicom import is_dicom, list_series, outline_series, read_series
@@ -31,11 +24,6 @@ from volseg.io.volume import Volume
 Series = Callable[..., list[Path]]
 
 pytestmark = pytest.mark.usefixtures("in_process")
-
-
-def made_up(slices: int = 5) -> np.ndarray:
-    i, j, k = np.mgrid[:10, :12, :slices]
-    return 1000 * k + 20 * j + i
 
 
 def by_simpleitk(folder: Path) -> tuple[np.ndarray, Grid]:
@@ -277,90 +265,6 @@ def test_a_spacing_in_the_header_that_positions_deny_is_noted(dicom_series: Seri
     assert volume.notes == ("slices lie 2.5 mm apart, the header says 5 mm: the positions count",)
 
 
-EXPORT = "export the series again"
-ORIGINAL = "export the original series"
-
-
-@pytest.mark.parametrize(
-    ("keyword", "value", "line"),
-    [
-        (
-            "PixelData", bytes(220),
-            f"holds 220 bytes of pixels, its header says 240: the file is cut short; {EXPORT}",
-        ),
-        (
-            "PixelData", bytes(480),
-            f"holds 480 bytes of pixels, its header says 240: one of them is wrong; {EXPORT}",
-        ),
-        ("PixelData", None, f"has no pixel data; {EXPORT}"),
-        ("Rows", None, f"has no Rows; {EXPORT}"),
-        ("Columns", 0, "says it holds 1 frames of 0x12 pixels"),
-        ("PixelSpacing", [1, 1, 1], f"its PixelSpacing is not 2 numbers; {EXPORT}"),
-        ("HighBit", 14, "stores 16 bits in 16 in a way that DICOM no longer allows"),
-        ("BitsStored", 17, "stores 17 bits in 16 in a way that DICOM no longer allows"),
-        ("SamplesPerPixel", 3, "is a colour image (MONOCHROME2); only grey values can be segmented"),
-        ("PhotometricInterpretation", "PALETTE COLOR", "its values are PALETTE COLOR, not grey values"),
-        ("RescaleSlope", 0, f"its RescaleSlope is 0; {EXPORT}"),
-        ("BitsAllocated", 24, "stores 24 bits per pixel, not 8, 16 or 32"),
-    ],
-)  # fmt: skip
-def test_a_header_that_cannot_be_true_is_refused(dicom_series: Series, keyword: str, value: Any, line: str) -> None:
-    """In one line that names the file, what is wrong and how to mend it."""
-    files = dicom_series(edit=spoilt(keyword, value))
-    assert refusal(files[0].parent) == f"{files[0]}: {line}"
-
-
-@pytest.mark.parametrize(
-    ("keyword", "value", "line"),
-    [
-        (
-            "ImagePositionPatient", None,
-            "its MR images have no position or orientation in the patient;"
-            " export the original series, not a derived one",
-        ),
-        ("PixelSpacing", None, f"its images have no PixelSpacing; {ORIGINAL}"),
-        ("PixelSpacing", [0, 1], f"its PixelSpacing is not positive; {ORIGINAL}"),
-        (
-            "ImageOrientationPatient", [1, 0, 0, 1, 0, 0],
-            "its ImageOrientationPatient is not two unit vectors at right angles",
-        ),
-        (
-            "ImageOrientationPatient", [1, 0, 0, 0, 1.01, 0],
-            "its ImageOrientationPatient is not two unit vectors at right angles",
-        ),
-    ],
-)  # fmt: skip
-def test_headers_that_are_true_of_no_volume_are_refused(
-    dicom_series: Series, keyword: str, value: Any, line: str
-) -> None:
-    """In one line that names the folder."""
-    folder = dicom_series(edit=spoilt(keyword, value))[0].parent
-    assert refusal(folder) == f"{folder}: {line}"
-
-
-@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
-def test_slices_without_a_place_are_no_radiographs(dicom_series: Series, modality: str) -> None:
-    """Not even one alone."""
-
-    def edit(ds: Dataset, k: int) -> None:
-        ds.Modality = modality
-        del ds.ImagePositionPatient
-
-    file = dicom_series(slices=1, edit=edit)[0]
-    assert refusal(file).startswith(f"{file}: its {modality} images have no position or orientation in the patient")
-
-
-def spoilt(keyword: str, value: Any) -> Callable[[Dataset, int], None]:
-    """An element of every file set, or left out."""
-    return lambda ds, k: delattr(ds, keyword) if value is None else setattr(ds, keyword, value)
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(VolumeError) as caught:
-        read_series(path)
-    return str(caught.value)
-
-
 def test_an_outline_is_that_of_the_volume(dicom_series: Series) -> None:
     """By the headers alone: the same grid, and what made it; refused with the same line."""
     files = dicom_series()
@@ -376,7 +280,8 @@ def test_an_outline_is_that_of_the_volume(dicom_series: Series) -> None:
     files[2].unlink()
     with pytest.raises(VolumeError) as caught:
         outline_series(files[0].parent)
-    assert str(caught.value) == refusal(files[0].parent)
+    folder = files[0].parent
+    assert str(caught.value) == f"{folder}: {refusal(read_series, folder)}"
 
 
 def test_the_spacing_in_the_patient_counts_before_that_at_the_detector(dicom_series: Series) -> None:
@@ -397,235 +302,6 @@ def test_an_affine_has_no_negative_zeros(dicom_series: Series) -> None:
 
     affine = read_series(dicom_series(edit=edit)[0].parent).grid.affine
     assert not np.signbit(affine[affine == 0]).any()
-
-
-def test_positions_decide_what_is_missing(dicom_series: Series) -> None:
-    """A gap of two slices is one where it is two spacings long to a fifth; what is not is no gap, but uneven."""
-
-    def at(heights: list[float]) -> str:
-        def edit(ds: Dataset, k: int) -> None:
-            ds.ImageOrientationPatient, ds.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, heights[k]]
-
-        folder = dicom_series(f"at{heights[-1]}", slices=len(heights), edit=edit)[0].parent
-        return refusal(folder).removeprefix(f"{folder}: ")
-
-    again = "export the whole series again"
-    assert at([0, 2, 4, 8.3, 10.3]) == f"1 slice is missing (spacing 2 mm): 4.3 mm between 4 and 8.3 mm; {again}"
-    uneven = "its slices are unevenly spaced, from {} to {} mm; export a reconstruction with one spacing"
-    assert at([0, 2, 4, 8.5, 10.5]) == uneven.format(2, 4.5)
-    assert at([0, 1, 3, 4.5, 6]) == uneven.format(1, 2)
-    assert at([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 17, 22, 28, 35, 36]) == (
-        "21 slices are missing (spacing 1 mm): 2 mm between 8 and 10 mm, 3 mm between 10 and 13 mm, 4 mm between 13 and"
-        f" 17 mm, 5 mm between 17 and 22 mm, 6 mm between 22 and 28 mm and 1 more; {again}"
-    )
-
-
-def test_a_dicom_file_cut_inside_its_header_is_refused(dicom_series: Series) -> None:
-    """A file that cannot be parsed is named, and not skipped as if it were no part of the series."""
-    file = dicom_series()[2]
-    whole = file.read_bytes()
-    said = set()
-    for size in range(340, 520, 3):
-        file.write_bytes(whole[:size])
-        said.add(refusal(file.parent))
-    assert said == {
-        f"{file}: its header ends early; export the series again",
-        f"{file}: has no Rows; export the series again",
-    }
-
-
-def test_a_dicom_file_of_no_kind_is_refused(dicom_series: Series) -> None:
-    """What is left of a slice when its header is lost is no stray file."""
-    file = dicom_series()[4]
-    file.write_bytes(file.read_bytes()[:132] + bytes(400))
-    assert refusal(file.parent) == f"{file}: does not say what kind of object it is; export the series again"
-
-
-def test_values_that_no_parser_understands(dicom_series: Series) -> None:
-    """Told with the kind of the error, never with its words, which may quote the patient."""
-    file = dicom_series()[1]
-    whole = file.read_bytes()
-    at = whole.index(b"\x28\x00\x10\x00US")  # Rows, two bytes long
-    file.write_bytes(whole[: at + 6] + (3).to_bytes(2, "little") + whole[at + 8 :])
-    assert re.fullmatch(rf"{file}: its header cannot be (parsed|understood) \(\w+\); {EXPORT}", refusal(file.parent))
-    file.write_bytes(whole)
-    dataset = dcmread(file)
-    del dataset.ImagePositionPatient
-    dataset.add_new("ImagePositionPatient", "DS", [1, 2])
-    dataset.save_as(file)
-    assert refusal(file.parent) == f"{file}: its ImagePositionPatient is not 3 numbers; {EXPORT}"
-
-
-def test_a_damaged_deflated_file_is_named(dicom_series: Series) -> None:
-    """The whole dataset of such a file is one compressed stream: found by fuzzing."""
-
-    def edit(ds: Dataset, k: int) -> None:
-        ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-
-    file = dicom_series(edit=edit)[1]
-    np.testing.assert_array_equal(read_series(file.parent).array, made_up())
-    content = file.read_bytes()
-    file.write_bytes(content[:400] + b"\xff" * 100 + content[500:])
-    with pytest.raises(VolumeError, match=rf"{file.name}: its header cannot be (parsed|understood) \(\w+\)"):
-        read_series(file.parent)
-
-
-def test_rle_is_decoded(dicom_series: Series) -> None:
-    """Run lengths need no extra package."""
-
-    def edit(ds: Dataset, k: int) -> None:
-        ds.compress(RLELossless, generate_instance_uid=False)
-
-    assert get_encoder(RLELossless).is_available
-    volume = read_series(dicom_series(edit=edit)[0].parent)
-    np.testing.assert_array_equal(volume.array, made_up())
-
-
-def test_lossless_jpeg_and_jpeg_2000_are_decoded(dicom_series: Series, tmp_path: Path) -> None:
-    """What archives send compressed is decoded by what volseg always has with it."""
-    for codec in ("JPEG", "JPEG2000"):
-        files = dicom_series(codec, edit=lambda ds, k: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"))
-        for file in files:
-            _recompress(file, codec)
-        volume = read_series(tmp_path / codec)
-        np.testing.assert_array_equal(volume.array, made_up())
-        assert volume.header["transfer_syntax"].startswith("1.2.840.10008.1.2.4.")
-
-
-@pytest.mark.parametrize(
-    ("syntax", "line"),
-    [
-        ("1.2.840.10008.1.2.4.100", "its transfer syntax MPEG2 Main Profile / Main Level cannot be decoded"),
-        ("1.2.3.4", r"its transfer syntax 1\.2\.3\.4 cannot be decoded"),
-    ],
-)
-def test_syntaxes_nobody_decodes_are_named(dicom_series: Series, syntax: str, line: str) -> None:
-    """With the way out: the same series uncompressed."""
-    file = dicom_series(slices=1)[0]
-    claim_syntax(file, syntax)
-    with pytest.raises(VolumeError, match=line + "; export the series uncompressed"):
-        read_series(file)
-
-
-@pytest.mark.parametrize("codec", ["JPEG", "JPEG2000"])
-def test_compressed_pixels_that_the_header_denies(dicom_series: Series, codec: str) -> None:
-    """Of another size, or with more bits than are declared: codecs would mask or shift such values without a word."""
-
-    def edit(ds: Dataset, k: int) -> None:
-        ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-        ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") + 20_000).astype("<u2").tobytes()
-
-    file = dicom_series(slices=1, edit=edit)[0]
-    _recompress(file, codec)
-    whole = file.read_bytes()
-
-    def said(**fields: Any) -> str:
-        file.write_bytes(whole)
-        dataset = dcmread(file)
-        for keyword, value in fields.items():
-            setattr(dataset, keyword, value)
-        dataset["PixelData"].is_undefined_length = True
-        dataset.save_as(file, implicit_vr=False, little_endian=True)
-        with pytest.raises(VolumeError) as caught:
-            read_series(file)
-        return str(caught.value).removeprefix(f"{file}: ")
-
-    np.testing.assert_array_equal(read_series(file).array, made_up(1) + 20_000)
-    beyond = "decodes to values from 20000 to 20229, {} bits are declared; export the series again, uncompressed"
-    assert said(BitsStored=12, HighBit=11) == beyond.format(12)
-    assert said(BitsAllocated=8, BitsStored=8, HighBit=7) == beyond.format(8)
-    damaged = "its JPEG 2000 Image Compression (Lossless Only) data is damaged; export the series again"
-    size = "decodes to 10x12 pixels, 20x6 are declared"
-    assert said(Rows=6, Columns=20) == (size if codec == "JPEG" else damaged)
-    assert said(PixelData=encapsulate([])).startswith("its pixels cannot be decoded (")
-
-
-@pytest.mark.parametrize("codec", ["JPEG", "JPEG2000"])
-def test_few_of_the_declared_bits_are_no_fault(dicom_series: Series, codec: str) -> None:
-    """Archives compress twelve bits as sixteen: the values fit, and come back; one byte for each does not do."""
-    file = dicom_series(slices=1, edit=lambda ds, k: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"))[0]
-    _recompress(file, codec)
-    dataset = dcmread(file)
-    dataset.BitsStored, dataset.HighBit = 12, 11
-    dataset.save_as(file)
-    np.testing.assert_array_equal(read_series(file).array, made_up(1))
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.save_as(file)
-    with pytest.raises(VolumeError, match="decodes to uint16 pixels, uint8 are declared"):
-        read_series(file)
-
-
-def test_a_decoder_that_is_not_installed_is_named(dicom_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the extra that brings it."""
-    file = dicom_series(slices=1)[0]
-    claim_syntax(file, "1.2.840.10008.1.2.4.201")
-    monkeypatch.setattr("volseg.io.dicom.pixels.get_decoder", lambda uid: SimpleNamespace(is_available=False))
-    with pytest.raises(MissingExtra) as caught:
-        read_series(file)
-    assert str(caught.value) == (
-        f"{file}: decoding High-Throughput JPEG 2000 Image Compression (Lossless Only) needs pylibjpeg-openjpeg;"
-        """ pip install ".[dicom-codecs]" in the folder of volseg's source"""
-    )
-
-
-def test_lossy_compression_is_noted(dicom_series: Series) -> None:
-    """Its traces are in the voxels, whatever the file is compressed with now."""
-    files = dicom_series(edit=lambda ds, k: setattr(ds, "LossyImageCompression", "01"))
-    assert read_series(files[0].parent).notes == ("its images went through lossy compression",)
-
-
-@pytest.mark.parametrize(("implicit", "little"), [(True, True), (False, True), (False, False)])
-def test_files_that_do_not_say_how_they_are_written(dicom_series: Series, implicit: bool, little: bool) -> None:
-    """Some old archives leave out preamble and meta information: a file alone and a folder of them are read."""
-    files = dicom_series()
-    for file in files:
-        dataset = dcmread(file)
-        dataset.file_meta, dataset.preamble = FileMetaDataset(), None
-        if not little:
-            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-        dcmwrite(file, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
-        assert file.read_bytes()[:2] == (b"\x08\0" if little else b"\0\x08")
-    np.testing.assert_array_equal(read_series(files[0].parent).array, made_up())
-    np.testing.assert_array_equal(read_volume(files[1]).array, made_up())
-
-
-def claim_syntax(file: Path, syntax: str) -> None:
-    """Let a file say that its pixels are in another transfer syntax, as one encapsulated frame."""
-    dataset = dcmread(file)
-    dataset.PixelData = encapsulate([dataset.PixelData])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    dataset.save_as(file, implicit_vr=False, little_endian=True)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "CT_small.dcm",
-        "MR_small.dcm",
-        "MR_small_RLE.dcm",
-        "MR_small_bigendian.dcm",
-        "MR_small_implicit.dcm",
-        "MR_small_jp2klossless.dcm",
-        "MR_small_jpeg_ls_lossless.dcm",
-        "693_J2KI.dcm",
-        "J2K_pixelrep_mismatch.dcm",
-    ],
-)
-def test_pydicoms_own_samples(name: str, tmp_path: Path) -> None:
-    """Every encoding in pydicom's samples gives what pydicom gives."""
-    from pydicom.pixels import apply_rescale
-
-    found = get_testdata_file(name, download=False)
-    if found is None:
-        pytest.skip(f"this pydicom brings no {name}")
-    file = Path(shutil.copy(found, tmp_path))
-    dataset = dcmread(file)
-    try:
-        stored = dataset.pixel_array
-    except RuntimeError:
-        pytest.skip("pydicom has no decoder to compare with")
-    np.testing.assert_array_equal(read_series(file).array[..., 0].T, apply_rescale(stored, dataset))
 
 
 def test_what_is_and_is_not_dicom(dicom_series: Series, tmp_path: Path) -> None:
@@ -688,20 +364,3 @@ def test_a_multi_frame_series_equals_its_single_frames(real_data: Path) -> None:
     one, many = read_series(folder / "multiframe"), read_series(folder / "image")
     np.testing.assert_array_equal(one.array, many.array)
     assert one.grid == many.grid
-
-
-def _recompress(file: Path, codec: str) -> None:
-    """The same slice compressed by SimpleITK, every element but the pixels kept."""
-    image = SimpleITK.ReadImage(str(file))
-    writer = SimpleITK.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    writer.UseCompressionOn()
-    writer.SetCompressor(codec)
-    writer.SetFileName(str(file.with_suffix(".tmp.dcm")))
-    writer.Execute(image)
-    compressed, original = dcmread(file.with_suffix(".tmp.dcm")), dcmread(file)
-    original.file_meta.TransferSyntaxUID = compressed.file_meta.TransferSyntaxUID
-    original.PixelData = compressed.PixelData
-    original["PixelData"].is_undefined_length = True
-    original.save_as(file, implicit_vr=False, little_endian=True)
-    file.with_suffix(".tmp.dcm").unlink()
