@@ -106,7 +106,7 @@ def test_committed(folder: Path) -> None:
         (_add_key("configs/metadata.json", "version", 1), "configs/metadata.json: version is no text"),
         (_add_key("configs/metadata.json", "task", "x"), f"configs/metadata.json: {_STALE}"),
         (_other_weights, f"{STATE}: not the weights in {SAFETENSORS}; build the bundle anew"),
-        (_full_precision, f"{SAFETENSORS}: bottom.units.0.conv.weight is not in half precision; build the bundle anew"),
+        (_full_precision, f"{SAFETENSORS}: bottom.units.0.conv.bias is not in half precision; build the bundle anew"),
         (_missing_tensor, f"{SAFETENSORS}: these weights are not of this network: 1 missing (head.weight)"),
         (_other_recipe, f"configs/train.json: {_STALE}"),
     ],

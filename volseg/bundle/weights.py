@@ -33,7 +33,7 @@ def parse_safetensors(data: bytes, where: object) -> dict[str, Tensor]:
         BundleError: if it is none.
     """
     try:
-        return dict(load_safetensors(data))
+        return dict(sorted(load_safetensors(data).items()))  # the library gives them in another order each time
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"is no safetensors file ({str(error)[:120]})", where=where) from error
 
