@@ -57,6 +57,7 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "the pages begin at docs/_build/html/index.html"
 
 # every shipped bundle rendered anew from its recipe; weights and results already in a folder stay
 bundles: $(READY)

@@ -23,7 +23,7 @@ def no_orientation(nifti: Any, refused: Any, accepted: Any, image: Any, **_: Any
     refused(
         path,
         "the header does not say where left and right are (neither sform nor qform);"
-        " --assume-ras if it is stored right-anterior-superior",
+        " mend the header, or --assume-ras if it is stored right-anterior-superior",
     )
     note = ("no orientation in the header, taken as RAS",)
     accepted(path, image, np.diag([0.8, 0.8, 2.5, 1]), note, assume_ras=True)
@@ -147,7 +147,7 @@ def pair_grids_differ(nifti: Any, image: Any, affine: Any, **_: Any) -> None:
         require_pair(scan, label)
     assert str(caught.value) == (
         f"{label.source}: the label map's grid and that of scan.nii.gz lie 0.1 mm apart"
-        " (spacing 0.8x0.8x2.5 mm, LAS and 0.8x0.8x2.5 mm, LAS)"
+        " (spacing 0.8x0.8x2.5 mm, LAS and 0.8x0.8x2.5 mm, LAS); export it on the image's grid"
     )
     near = affine.copy()
     near[0, 3] += 0.004  # half a hundredth of the smallest spacing: rounding of another tool
@@ -160,7 +160,8 @@ def pair_shapes_differ(nifti: Any, image: Any, **_: Any) -> None:
     with pytest.raises(GridMismatch) as caught:
         require_pair(scan, label)
     assert str(caught.value) == (
-        f"{label.source}: the label map's grid and that of scan.nii.gz differ in shape: (5, 5, 4) and (6, 5, 4)"
+        f"{label.source}: the label map's grid and that of scan.nii.gz differ in shape: (5, 5, 4) and (6, 5, 4);"
+        " export it on the image's grid"
     )
 
 

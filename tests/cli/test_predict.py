@@ -114,8 +114,8 @@ def test_a_dry_run_tells_what_is_unlike_the_training(predict: Any, tiny_bundle: 
     narrow = build_bundle(recipe, tmp_path / "narrow", weights=weights)
     scan(tmp_path / "in" / "a.nii.gz")
     told = (
-        "a: spacing of 2 mm along axis 2, in training it was 3 to 4\n"
-        "a: field of view of 16 mm along axis 2, in training it was 100 to 200\n"
+        "a: spacing of 2 mm along axis 2 (foot-head), in training it was 3 to 4\n"
+        "a: field of view of 16 mm along axis 2 (foot-head), in training it was 100 to 200\n"
     )
     ran = predict(tmp_path / "in", tmp_path / "out", "--dry-run", "-b", narrow)
     assert told in ran.err

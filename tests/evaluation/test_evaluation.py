@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -124,6 +125,19 @@ def test_spacings_are_judged_by_what_is_allowed(lay: Lay, labels: Labels | None)
     assert found["a"].scores[0].dice == 0.5
 
 
+@pytest.mark.parametrize("labels", [None, Labels.of({"cube": 1})])
+def test_headers_of_truths_are_taken_for_what_is_said(lay: Lay, labels: Labels | None) -> None:
+    """A truth without orientation is scored where somebody says that it is right-anterior-superior."""
+    grid = Grid.from_spacing((4, 4, 4), (1.0,) * 3)
+    truths, made = lay("g", {"a.nii.gz": {1: CUBE}}, grid), lay("p", {"a.nii.gz": {1: CUBE}}, grid)
+    whole = nib.load(truths / "a.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(whole.dataobj), None), truths / "a.nii.gz")
+    with pytest.raises(LabelError) if labels is None else nullcontext():
+        (refused,) = evaluate(made, truths, labels=labels).failed
+        assert "does not say where left and right are" in str(refused.error)
+    assert evaluate(made, truths, labels=labels, reading={"assume_ras": True})["a"].scores[0].dice == 1
+
+
 def test_another_grid_is_refused_or_resampled_when_asked(lay: Lay, tmp_path: Path) -> None:
     """A prediction of half the resolution is a failed case with the mend; with ``resample`` it is scored and said."""
     fine = Grid.from_spacing((8, 8, 8), (1.0, 1.0, 1.0))
@@ -134,7 +148,7 @@ def test_another_grid_is_refused_or_resampled_when_asked(lay: Lay, tmp_path: Pat
     (case,) = refused.failed
     assert case.error == (
         "prediction a.nii.gz: prediction's grid and truth's differ in shape: (4, 4, 4) and (8, 8, 8); "
-        "--resample brings the prediction onto the truth's grid"
+        "volseg evaluate --resample brings the prediction onto the truth's grid"
     )
     found = evaluate(made, truths, resample=True)
     assert found["a"].scores[0].dice == 1.0

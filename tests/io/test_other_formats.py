@@ -95,7 +95,7 @@ def test_damage_is_found(written: Path) -> None:
             "space: left-posterior-superior",
             "space dimension: 3",
             "the header does not say where left and right are (no space and space directions);"
-            " --assume-ras if it is stored right-anterior-superior",
+            " mend the header, or --assume-ras if it is stored right-anterior-superior",
         ),
         ("encoding: gzip", "encoding: hex", "the voxels are encoded as hex; save it again with encoding gzip or raw"),
         ("endian: little\n", "", None),
@@ -135,7 +135,7 @@ def test_headers_that_lie_nrrd(tmp_path: Path, old: str, new: str, line: str | N
         ("ElementDataFile = LOCAL", "ElementDataFile = LIST", "the voxels are in several files; save it again as .mha"),
         ("ElementSpacing =", "ElementSpacing = x", None),
         ("TransformMatrix =", "Comment =", "the header does not say where left and right are (no TransformMatrix);"
-         " --assume-ras if it is stored right-anterior-superior"),
+         " mend the header, or --assume-ras if it is stored right-anterior-superior"),
         ("ElementType = MET_SHORT", "ElementType = MET_NONSENSE", None),
         ("ElementType = MET_SHORT", "ElementNumberOfChannels = 3\nElementType = MET_SHORT",
          "holds 3 values in each voxel (colour, vectors or channels), not grey values or labels;"

@@ -223,7 +223,11 @@ def test_names_regions_and_the_ignored_value(case: Case, cohort_of: CohortOf, me
         ([{"structures": ()}] * 2, "all background"),
         ([{}, {"shape": (20, 20), "spacing": (1, 1)}], "some images are 2-D and some 3-D"),
         ([{}, {"channels": 2}], "cases have 1 and 2 channels"),
-        ([{}, {"error": "x.nii.gz: cut short"}], "1 case cannot be read: x.nii.gz: cut short"),
+        ([{}, {"error": "x.nii.gz: cut short"}], "1 case cannot be read: x.nii.gz: cut short; mend or remove"),
+        (
+            [{}, *[{"error": "x.nii.gz: cut short"}] * 7],
+            "7 cases cannot be read: .*: cut short; and .*, .*, .* …; mend or",
+        ),
         (
             [{}, {"structures": [{"value": 255}]}],
             r"contradict each other: the one value they hold is 1 in 1 \(.*\), 255 in 1 \(",

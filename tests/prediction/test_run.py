@@ -224,7 +224,7 @@ def test_hints_tell_what_is_unlike_the_training(
     """Another spacing, an implausible volume, an empty structure: told with the record, not hidden."""
     narrow = recipe.changed({"image.seen": {"spacing": [[3, 4], [0.5, 2], [0.5, 3]], "volumes": {"bright": [5, 9]}}})
     record = go(scans, tmp_path / "out", predictor, narrow)[0].record
-    assert "spacing of 1 mm along axis 0, in training it was 3 to 4" in record.hints
+    assert "spacing of 1 mm along axis 0 (left-right), in training it was 3 to 4" in record.hints
     assert any(hint.startswith("bright measures") and "in training it was 5 to 9" in hint for hint in record.hints)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from volseg.errors import CohortError, UsageError, VolumeError
+from volseg.evaluation import evaluate, evaluation_json
+from volseg.evaluation.resampling import resample_labels
 from volseg.geometry import Grid
 from volseg.io import read_volume, write_volume
 from volseg.report.told import read_summary
@@ -198,6 +200,23 @@ def test_a_mask_on_another_grid_fails_alone(cohort: Path, make: Make, tmp_path: 
     assert "p2.nii.gz: the label map's grid and that of p2.nii.gz differ in shape" in page.text
     assert not page.all("img")
     assert len(_Read(index).all("img")) == 2
+
+
+def test_a_truth_on_another_grid_that_was_measured_is_left_out(cohort: Path, make: Make, tmp_path: Path) -> None:
+    """Image and mask are drawn, with a note; without figures it is a failed case."""
+    shutil.copytree(cohort / "g", tmp_path / "g")
+    (truth,) = (path for path in (tmp_path / "g").rglob("*p2*") if path.is_file())
+    volume = read_volume(truth)
+    doubled = volume.grid.resampled([2 * mm for mm in volume.grid.spacing])
+    write_volume(truth, resample_labels(volume.array, volume.grid, doubled), doubled)
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps(evaluation_json(evaluate(cohort / "p", tmp_path / "g", resample=True))))
+    given = (cohort / "i", cohort / "p", tmp_path / "g")
+    for options, pictures in (({"metrics": metrics}, True), ({}, False)):
+        index = make(tmp_path / f"r{pictures}", *given, **options)
+        page = _Read(next((index.parent / "cases").glob("*_p2.html")))
+        assert bool(page.all("img")) == pictures
+        assert ("the truth lies on another grid: it was measured, and is not drawn" in page.text) == pictures
 
 
 def test_pictures_in_two_dimensions_are_shown(make: Make, tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def evaluate(
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave truths without a prediction out; else each is a failed case.")
     ] = False,
+    geometry: options.Trusted = None,
+    assume_ras: options.AssumeRas = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON.")] = False,
     processes: Annotated[int, typer.Option(help="Cases scored at the same time.", min=1)] = 2,
 ) -> None:
@@ -109,6 +111,7 @@ def evaluate(
             resample=resample,
             partial=partial,
             spacing_range=options.allowed_spacing(declared),
+            reading=options.reading(None, geometry, assume_ras, None),
             processes=processes,
             step=step,
         )

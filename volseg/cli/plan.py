@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -89,7 +89,7 @@ def plan(
         console.warn(f"{alias}; before training {MEND}")
     means = _means(given, seconds, device)
     made = {
-        file: _plan(found, cohort, means, device, wanted, file.stem, data)
+        file: _plan(found, cohort, reading, means, device, wanted, file.stem, data)
         for file, wanted in zip(files, _wanted(dims), strict=True)
     }
     from volseg.io.atomic import write_text
@@ -108,14 +108,21 @@ def plan(
 
 
 def _plan(
-    found: Fingerprint, cohort: Cohort, means: Means, device: str, dims: Literal[2, 3] | None, name: str, data: Path
+    found: Fingerprint,
+    cohort: Cohort,
+    reading: dict[str, Any],
+    means: Means,
+    device: str,
+    dims: Literal[2, 3] | None,
+    name: str,
+    data: Path,
 ) -> Plan:
     from volseg.engine.rehearsal import measure_apart
     from volseg.planning.measured import Measured
     from volseg.planning.planner import plan as make
     from volseg.recipe import Recipe
 
-    measure = measure_apart(_typical(found, cohort), device)
+    measure = measure_apart(_typical(found, cohort), device, reading)
 
     def told(recipe: Recipe) -> Measured | None:
         size = f"{recipe.network.channels[0]} channels" if recipe.network.kind == "unet" else "the network"

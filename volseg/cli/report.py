@@ -76,6 +76,7 @@ def report(
         partial,
         instances=declared.labelling.instances if declared else False,
         spacing_range=allowed,
+        reading=reading,
     )
     gathered = gather(sources, processes=processes)
     for note in gathered.notes:

@@ -71,7 +71,8 @@ def judge(
     except VolsegError as error:
         return Judgement(case.name, error=str(error))
     grid = first.grid
-    return Judgement(case.name, grid.shape, grid.spacing, grid.axcodes, values, notes)
+    # what holds for image and label map alike is told once
+    return Judgement(case.name, grid.shape, grid.spacing, grid.axcodes, values, tuple(dict.fromkeys(notes)))
 
 
 def judge_all(

@@ -17,6 +17,7 @@ from volseg.data.content import Content
 from volseg.engine.classes import Classes
 from volseg.errors import CohortError
 from volseg.io import PLAUSIBLE_SPACING, Volume, read_labels, read_volume, require_pair
+from volseg.io.reading import options_of_labels
 from volseg.transforms.instances import separate
 from volseg.transforms.preparation import Preparation
 from volseg.transforms.randomness import generator
@@ -87,6 +88,7 @@ class CaseReader:
         *,
         slices: bool = False,
         spacing_range: Sequence[float] = PLAUSIBLE_SPACING,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         """Say how.
 
@@ -96,12 +98,15 @@ class CaseReader:
             weighting: the weight map of the loss.
             slices: whether the network sees slices along the last axis, and so does the weight map.
             spacing_range: voxel sizes in millimetres outside this range are refused.
+            reading: what headers are to be taken for, options of :func:`volseg.io.read_volume`; none of them is learnt
+                with, for who predicts does not know of them.
         """
         self.preparation = preparation
         self.classes = classes
         self.weighting = weighting
         self.slices = slices
         self.spacing_range = (float(spacing_range[0]), float(spacing_range[1]))
+        self.reading = dict(reading or {})
 
     def learning(self, case: Case, contents: Mapping[str, Content], cache: Cache) -> Arrays:
         """What patches are taken from; prepared anew only if the cache does not know these files."""
@@ -117,8 +122,9 @@ class CaseReader:
     def _read(self, case: Case) -> tuple[list[Volume], Volume]:
         if case.label is None:
             raise CohortError("has no label map to learn from", where=case.name)
-        channels = [read_volume(path, frame=case.frame, spacing_range=self.spacing_range) for path in case.images]
-        truth = read_labels(case.label, spacing_range=self.spacing_range)
+        allowed, more = self.spacing_range, self.reading
+        channels = [read_volume(path, frame=case.frame, spacing_range=allowed, **more) for path in case.images]
+        truth = read_labels(case.label, spacing_range=allowed, **options_of_labels(more))
         require_pair(channels[0], truth)
         return channels, truth
 
@@ -190,6 +196,7 @@ class CaseReader:
             "slices": self.slices,
             "frame": case.frame,
             "spacing_range": self.spacing_range,
+            **({"reading": self.reading} if self.reading else {}),
         }
         return cache_key({part: content.sha256 for part, content in contents.items()}, settings)
 

@@ -8,7 +8,7 @@ one that asks for too much memory takes nothing with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -40,19 +40,23 @@ from volseg.recipe import Recipe
 _STEPS, _SECONDS = 8, 8.0  # as many steps as fit into this time, but no more
 
 
-def measure_apart(cases: Sequence[Case], device: str = "auto") -> Callable[[Recipe], Measured | None]:
+def measure_apart(
+    cases: Sequence[Case], device: str = "auto", reading: Mapping[str, Any] | None = None
+) -> Callable[[Recipe], Measured | None]:
     """A function that rehearses a recipe on these cases, in a process of its own."""
 
     def measure(recipe: Recipe) -> Measured | None:
-        work = partial(_attempt, cases=tuple(cases), device=device)
+        work = partial(_attempt, cases=tuple(cases), device=device, reading=reading)
         (found,) = each_apart(work, [recipe], processes=1, lost=_lost)
         return found
 
     return measure
 
 
-def rehearse(recipe: Recipe, cases: Sequence[Case], device: str = "auto") -> Measured:
-    """Train for a few steps, and validate one case.
+def rehearse(
+    recipe: Recipe, cases: Sequence[Case], device: str = "auto", reading: Mapping[str, Any] | None = None
+) -> Measured:
+    """Train for a few steps, and validate one case; ``reading`` is what headers are to be taken for.
 
     Raises:
         MemoryLimitError: if the device has not enough memory.
@@ -60,7 +64,7 @@ def rehearse(recipe: Recipe, cases: Sequence[Case], device: str = "auto") -> Mea
     place = device_named(device)
     if place.type == "cpu":
         keep_large_blocks()
-    reader = build(compose.cases_part(recipe))
+    reader = build(compose.cases_part(recipe), reading=reading)
     contents = {case.name: contents_of(case) for case in cases}
     began = time.perf_counter()
     arrays = [reader.learning(case, contents[case.name], NoCache()) for case in cases]
@@ -120,9 +124,11 @@ class Peak:
         return max(0, _high_water() - self.before)
 
 
-def _attempt(recipe: Recipe, cases: Sequence[Case], device: str) -> Measured | None:
+def _attempt(
+    recipe: Recipe, cases: Sequence[Case], device: str, reading: Mapping[str, Any] | None = None
+) -> Measured | None:
     try:
-        return rehearse(recipe, cases, device)
+        return rehearse(recipe, cases, device, reading)
     except MemoryLimitError:
         return None
     except MemoryError:

@@ -132,7 +132,7 @@ def measure_found(
     processes: int = 0,
     step: Callable[[str], None] | None = None,
 ) -> CardiacStudy:
-    """:func:`measure_hearts` for patients that were found already; ``step`` is called with each mask's name."""
+    """:func:`measure_hearts` for patients that were found already; ``step`` is called with what each mask is."""
     roles = roles or Roles()
     wanted = [(side, mask) for heart in found.hearts for side, mask in heart.masks]
     measured: dict[tuple[str, Mask], PhaseVolumes | VolsegError] = {}
@@ -141,7 +141,7 @@ def measure_found(
     for (side, mask), volumes in zip(wanted, results, strict=True):
         measured[side, mask] = volumes
         if step is not None:
-            step(mask.name)
+            step(f"{side} {mask.name}")
     hearts = tuple(_result(heart, measured, found) for heart in found.hearts)
     compared = _compared(hearts)
     agreement = {q.key: measure_agreement(*_pairs(hearts, q.key)) for q in QUANTITIES} if compared else {}

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from volseg.data.apart import each_apart
 from volseg.data.cohort.naming import counted, natural
@@ -103,6 +104,7 @@ def evaluate(
     resample: bool = False,
     partial: bool = False,
     spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    reading: Mapping[str, Any] | None = None,
     processes: int = 0,
 ) -> Evaluation:
     """Hold the predictions of a cohort against its truths.
@@ -118,6 +120,7 @@ def evaluate(
         resample: bring predictions on other grids onto the truth's, instead of refusing them.
         partial: leave truths without a prediction out, instead of counting each as a failed case.
         spacing_range: voxel sizes in millimetres outside this range are refused.
+        reading: what the headers of truths are to be taken for, options of :func:`volseg.io.read_volume`.
         processes: how many cases are scored at the same time, each in a process of its own; 0 scores in this one.
 
     Returns:
@@ -138,6 +141,7 @@ def evaluate(
         resample=resample,
         partial=partial,
         spacing_range=spacing_range,
+        reading=reading,
         processes=processes,
     )
 
@@ -154,6 +158,7 @@ def evaluate_pairs(
     resample: bool = False,
     partial: bool = False,
     spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    reading: Mapping[str, Any] | None = None,
     processes: int = 0,
     step: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -172,7 +177,7 @@ def evaluate_pairs(
     named = labels is not None
     if labels is None:
         truths = [pair.truth for pair in pairs.found]
-        labels, unreadable = _labels_of(truths, names or {}, pairs, spacing_range, processes)
+        labels, unreadable = _labels_of(truths, names or {}, pairs, spacing_range, reading, processes)
     if any(pair.truth.instances for pair in pairs.found) and len(labels) != 1:
         raise LabelError(
             f"the truths are instance maps, and {counted(len(labels), 'structure')} are declared",
@@ -186,6 +191,7 @@ def evaluate_pairs(
         "policy": policy,
         "resample": resample,
         "spacing_range": spacing_range,
+        "reading": reading,
     }
     first = _score(pairs, how, unreadable, partial, processes, step)
     structures = summarise([case for case in first if case.good], (*labels.names, *labels.regions))
@@ -233,15 +239,20 @@ def _score(
 
 
 def _labels_of(
-    truths: Sequence[Mask], names: Mapping[int, str], pairs: Pairs, spacing_range: tuple[float, float], processes: int
+    truths: Sequence[Mask],
+    names: Mapping[int, str],
+    pairs: Pairs,
+    spacing_range: tuple[float, float],
+    reading: Mapping[str, Any] | None,
+    processes: int,
 ) -> tuple[Labels, dict[str, VolsegError]]:
     """A label for each value that any truth holds, and the truths that cannot be read."""
     if all(truth.instances for truth in truths):
         return Labels.of({next(iter(names.values())) if len(names) == 1 else "object": 1}), {}
     values: set[int] = set()
     unreadable: dict[str, VolsegError] = {}
-    reading = functools.partial(present_values, spacing_range=spacing_range)
-    found = each_apart(reading, truths, processes=processes, lost=_unread)
+    looked = functools.partial(present_values, spacing_range=spacing_range, reading=reading)
+    found = each_apart(looked, truths, processes=processes, lost=_unread)
     for truth, present in zip(truths, found, strict=True):
         if isinstance(present, VolsegError):
             unreadable[truth.name] = present

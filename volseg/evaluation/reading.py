@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from volseg.evaluation.masks import Mask
 from volseg.geometry import SAME_GRID, Grid
 from volseg.io import PLAUSIBLE_SPACING, Volume, read_labels
 from volseg.io.dicom.files import is_segmentation
+from volseg.io.reading import options_of_labels
 from volseg.io.voxel_check import present
 from volseg.labels import Labels
 
@@ -22,17 +25,20 @@ def read_mask(
     *,
     by_name: bool = True,
     spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    reading: Mapping[str, Any] | None = None,
 ) -> Volume:
     """A mask; one in DICOM-SEG on ``grid`` or, without, on the smallest grid that holds its segments.
 
     With ``labels`` segments get the values of the labels with their names. Without, or not ``by_name`` because nobody
-    named the labels, they keep their numbers.
+    named the labels, they keep their numbers. ``reading`` is what a header is to be taken for, options of
+    :func:`volseg.io.read_volume`.
 
     Raises:
         GridMismatch: if a DICOM-SEG does not lie on ``grid``.
     """
     if not is_segmentation(mask.path):
-        return read_labels(mask.path, labels, frame=mask.frame, spacing_range=spacing_range)
+        placed = options_of_labels(reading or {})
+        return read_labels(mask.path, labels, frame=mask.frame, spacing_range=spacing_range, **placed)
     from volseg.io.dicom_seg import read_dicom_seg
 
     volume = read_dicom_seg(mask.path, grid=grid, labels=labels if by_name else None)[0]
@@ -48,10 +54,11 @@ def read_masks(
     *,
     by_name: bool = True,
     spacing_range: tuple[float, float] = PLAUSIBLE_SPACING,
+    reading: Mapping[str, Any] | None = None,
 ) -> tuple[Volume, Volume]:
     """Both masks of a pair; a DICOM-SEG is laid on the grid of the other where it lies in it."""
     read = partial(read_mask, labels=labels, by_name=by_name, spacing_range=spacing_range)
-    made, true = read(prediction), read(truth)
+    made, true = read(prediction), read(truth, reading=reading)
     segmented = is_segmentation(prediction.path), is_segmentation(truth.path)
     try:
         if all(segmented):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from volseg.errors import GridMismatch, LabelError, VolsegError, VolumeError, below
 from volseg.evaluation.masks import Mask
@@ -97,6 +98,8 @@ class Scoring:
     named: bool
     #: voxel sizes in millimetres outside of it are refused
     spacing_range: tuple[float, float]
+    #: what the headers of truths are to be taken for
+    reading: Mapping[str, Any] | None
     #: where the masks lie: errors name files below these folders, never the folders above
     roots: Mapping[str, Path]
 
@@ -113,7 +116,12 @@ class Scoring:
         instances = pair.truth.instances
         labels = None if instances else self.labels
         made, truth = read_masks(
-            pair.prediction, pair.truth, labels, by_name=self.named, spacing_range=self.spacing_range
+            pair.prediction,
+            pair.truth,
+            labels,
+            by_name=self.named,
+            spacing_range=self.spacing_range,
+            reading=self.reading,
         )
         notes = [f"truth: {note}" for note in truth.notes] + [f"prediction: {note}" for note in made.notes]
         predicted = made.array
@@ -122,7 +130,7 @@ class Scoring:
                 try:
                     made.grid.require_same(truth.grid, where=pair.prediction.path, what="prediction's grid and truth's")
                 except GridMismatch as error:
-                    mend = "--resample brings the prediction onto the truth's grid"
+                    mend = "volseg evaluate --resample brings the prediction onto the truth's grid"
                     raise GridMismatch(error.what, where=error.where, mend=mend) from None
             predicted = resample_labels(made.array, made.grid, truth.grid)
             old, spacing = "x".join(map(str, made.grid.shape)), "x".join(f"{s:.4g}" for s in made.grid.spacing)
@@ -144,10 +152,12 @@ class Scoring:
         return str(error) if error.where else f"{pair.name}: {error}"
 
 
-def present_values(mask: Mask, spacing_range: tuple[float, float]) -> tuple[int, ...] | VolsegError:
+def present_values(
+    mask: Mask, spacing_range: tuple[float, float], reading: Mapping[str, Any] | None = None
+) -> tuple[int, ...] | VolsegError:
     """The label values of a mask, or what is wrong with it."""
     try:
-        return tuple(present(read_mask(mask, None, spacing_range=spacing_range).array))
+        return tuple(present(read_mask(mask, None, spacing_range=spacing_range, reading=reading).array))
     except VolsegError as error:
         return error
     except MemoryError:

@@ -127,7 +127,7 @@ def _assumed(sizes: Affine, notes: tuple[str, ...], said: Statements, options: R
         raise VolumeError(
             "the header does not say where left and right are (neither sform nor qform)",
             where=where,
-            mend="--assume-ras if it is stored right-anterior-superior",
+            mend="mend the header, or --assume-ras if it is stored right-anterior-superior",
         )
     affine = np.diag([*sizes, *[1.0] * (3 - len(sizes)), 1.0])
     note = "no orientation in the header, taken as RAS"

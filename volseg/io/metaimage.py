@@ -37,7 +37,7 @@ def _told(path: Path, options: ReadOptions) -> PlainVolume:
             raise VolumeError(
                 "the header does not say where left and right are (no TransformMatrix)",
                 where=path,
-                mend="--assume-ras if it is stored right-anterior-superior",
+                mend="mend the header, or --assume-ras if it is stored right-anterior-superior",
             )
         affine, notes = header.affine, ("no orientation in the header, taken as RAS",)
     grid = grid_of_affine(header.shape, affine, path)

@@ -77,7 +77,7 @@ def _grid(header: Any, shape: tuple[int, ...], options: ReadOptions, path: Path)
         raise VolumeError(
             "the header does not say where left and right are (goodRASFlag is 0)",
             where=path,
-            mend="--assume-ras if it is stored right-anterior-superior",
+            mend="mend the header, or --assume-ras if it is stored right-anterior-superior",
         )
     affine = np.asarray(header.get_affine(), dtype=np.float64) if placed else np.diag([*np.abs(delta), 1.0])
     grid = grid_of_affine(shape, affine, path)

@@ -112,7 +112,7 @@ def _affine(path: Path, text: HeaderText, header: ItkHeader, options: ReadOption
         raise VolumeError(
             "the header does not say where left and right are (no space and space directions)",
             where=path,
-            mend="--assume-ras if it is stored right-anterior-superior",
+            mend="mend the header, or --assume-ras if it is stored right-anterior-superior",
         )
     note = ("no orientation in the header, taken as RAS",)
     if "space directions" in fields:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from volseg.errors import LabelError, UsageError, VolumeError
+from volseg.errors import GridMismatch, LabelError, UsageError, VolumeError
 from volseg.io.formats import Format, identify
 from volseg.io.geometry_check import require_plausible
 from volseg.io.volume import PLAUSIBLE_SPACING, Outline, ReadOptions, Volume
@@ -148,7 +148,10 @@ def require_pair(image: Volume, label: Volume) -> None:
         GridMismatch: naming both and how far apart they are.
     """
     name = image.source.name if image.source else "its image"
-    label.grid.require_same(image.grid, where=label.source, what=f"the label map's grid and that of {name}")
+    try:
+        label.grid.require_same(image.grid, where=label.source, what=f"the label map's grid and that of {name}")
+    except GridMismatch as error:
+        raise GridMismatch(error.what, where=error.where, mend="export it on the image's grid") from None
 
 
 def _form(path: Path, options: ReadOptions, series: str | None) -> Format:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from volseg.data.codings import MEND, contradiction
+from volseg.data.cohort.naming import counted
 from volseg.data.fingerprint import Fingerprint
 from volseg.errors import CohortError
+
+#: so many of the cases that cannot be read are named beside the first
+_NAMED = 5
 
 
 def require_plannable(found: Fingerprint, where: object) -> None:
@@ -14,9 +18,10 @@ def require_plannable(found: Fingerprint, where: object) -> None:
         CohortError: if cases are damaged, unlabelled, too few, or contradict each other.
     """
     if found.failed:
-        count = len(found.failed)
+        first, *more = found.failed
+        others = ", ".join(case.case for case in more[:_NAMED]) + (" …" if len(more) > _NAMED else "")
         raise CohortError(
-            f"{count} case{'s' if count > 1 else ''} cannot be read: {found.failed[0].error}",
+            f"{counted(1 + len(more), 'case')} cannot be read: {first.error}{f'; and {others}' if more else ''}",
             where=where,
             mend="mend or remove what volseg check lists, then plan again",
         )

@@ -19,6 +19,16 @@ from volseg.recipe.image import Image
 _SECOND = 0.25
 # an axis with voxels so much longer than those of the others is the one that slices are stacked along
 _STACKED = 1.5
+# a structure that is hardly larger than the largest seen is none to look at
+_SLACK = 0.05
+_DIRECTIONS = {
+    "R": "left-right",
+    "L": "left-right",
+    "A": "front-back",
+    "P": "front-back",
+    "S": "foot-head",
+    "I": "foot-head",
+}
 _PLANES = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}
 _CHUNK = 1 << 20
 # enough to know a distribution by; more of a huge volume would be a copy of it
@@ -31,9 +41,9 @@ def of_grid(grid: Grid, image: Image) -> Iterator[str]:
     grid = grid.reoriented(image.axcodes).target if image.axcodes else grid
     if image.axcodes and seen.spacing is not None:
         yield from _orientation(grid, seen.spacing)
-    yield from _ranges("spacing", grid.spacing, seen.spacing, "mm")
+    yield from _ranges("spacing", grid.spacing, seen.spacing, grid)
     extent = tuple(n * s for n, s in zip(grid.shape, grid.spacing, strict=True))
-    yield from _ranges("field of view", extent, seen.field_of_view, "mm")
+    yield from _ranges("field of view", extent, seen.field_of_view, grid)
 
 
 def of_image(volume: Volume, image: Image) -> Iterator[str]:
@@ -62,9 +72,10 @@ def of_mask(mask: npt.NDArray[Any], grid: Grid, recipe: Recipe) -> Iterator[str]
             yield f"{structure.name} is empty"
             continue
         expected = recipe.image.seen.volumes.get(structure.name)
-        if expected is not None and not expected[0] <= found[structure.name] <= expected[1]:
+        size = found[structure.name]
+        if expected is not None and not expected[0] * (1 - _SLACK) <= size <= expected[1] * (1 + _SLACK):
             yield (
-                f"{structure.name} measures {found[structure.name]:.4g} {unit(grid)}, in training it was"
+                f"{structure.name} measures {size:.4g} {unit(grid)}, in training it was"
                 f" {expected[0]:.4g} to {expected[1]:.4g}"
             )
         if one_body and (parts := _large_parts(there)) > 1:
@@ -108,8 +119,10 @@ def _stacked(sizes: Sequence[tuple[float, ...]]) -> int | None:
     return longest if sizes[longest][0] > _STACKED * others else None
 
 
-def _ranges(what: str, values: tuple[float, ...], seen: Any, unit: str) -> Iterator[str]:
+def _ranges(what: str, values: tuple[float, ...], seen: Any, grid: Grid) -> Iterator[str]:
     for axis, (value, bounds) in enumerate(zip(values, seen or (), strict=False)):
         if not bounds[0] * 0.99 <= value <= bounds[1] * 1.01:
             low, high = bounds
-            yield f"{what} of {value:.4g} {unit} along axis {axis}, in training it was {low:.4g} to {high:.4g}"
+            # the axes of a picture point nowhere in a body
+            direction = f" ({_DIRECTIONS[grid.axcodes[axis]]})" if grid.ndim == 3 else ""
+            yield f"{what} of {value:.4g} mm along axis {axis}{direction}, in training it was {low:.4g} to {high:.4g}"

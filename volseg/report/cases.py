@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Sources:
         partial: leave truths without a mask out, instead of showing each as a failed case.
         instances: whether truths give every object a value of its own; all of them are then the one structure.
         spacing_range: voxel sizes in millimetres outside this range are refused.
+        reading: what the headers of images and truths are to be taken for, options of :func:`volseg.io.read_volume`.
     """
 
     images: Path
@@ -46,6 +47,7 @@ class Sources:
     partial: bool = False
     instances: bool = False
     spacing_range: tuple[float, float] = PLAUSIBLE_SPACING
+    reading: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def gather(sources: Sources, *, processes: int = 0) -> Gathered:
                     labels=labels,
                     partial=sources.partial,
                     spacing_range=sources.spacing_range,
+                    reading=sources.reading,
                     processes=processes,
                 )
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volseg.errors import CohortError, VolsegError, below
+from volseg.errors import CohortError, GridMismatch, VolsegError, below
 from volseg.evaluation.reading import read_mask
 from volseg.evaluation.scoring import NO_MEMORY
 from volseg.geometry import Grid
@@ -54,7 +54,7 @@ class Drawing:
 
     Attributes:
         labels: of the masks.
-        reading: options of :func:`volseg.io.read_volume`, for the images.
+        reading: options of :func:`volseg.io.read_volume`, for the images; those about place hold for truths too.
         roots: the folders that were given: errors name files below them, never the folders above.
         spacing_range: voxel sizes in millimetres outside this range are refused, of images and of masks.
     """
@@ -81,10 +81,18 @@ class Drawing:
         instances = case.truth is not None and case.truth.instances
         known = None if instances else self.labels
         masks: list[Volume | None] = []
-        for mask in (case.prediction, case.truth):
-            volume = None if mask is None else read_mask(mask, known, image.grid, spacing_range=allowed)
-            if volume is not None:
-                require_pair(image, volume)
+        left_out = []
+        for mask, reading in ((case.prediction, None), (case.truth, self.reading)):
+            volume = None
+            if mask is not None:
+                volume = read_mask(mask, known, image.grid, spacing_range=allowed, reading=reading)
+                try:
+                    require_pair(image, volume)
+                except GridMismatch:
+                    if mask is case.prediction or not case.scored:
+                        raise
+                    volume = None
+                    left_out.append("the truth lies on another grid: it was measured, and is not drawn")
             masks.append(volume)
         scene = self._scene(image, masks[0], masks[1], instances)
         measured = [
@@ -102,7 +110,7 @@ class Drawing:
             measured[0],
             measured[1],
             unit(image.grid),
-            (*image.notes, *_said(scene, image.grid, len(case.image.images))),
+            (*image.notes, *left_out, *_said(scene, image.grid, len(case.image.images))),
         )
 
     def _scene(self, image: Volume, prediction: Volume | None, truth: Volume | None, instances: bool) -> Scene:
