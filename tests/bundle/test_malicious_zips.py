@@ -198,7 +198,7 @@ ZIPS: dict[str, tuple[Callable[[Files], bytes], str]] = {
     "large-and-damaged": (partial(large, record=43), "large end record is damaged"),
     "large-and-another": (partial(large, count=1), "contradict each other"),
     "latin-name": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/LIC\xe4NSE"), "not UTF-8"),
-    "folder-of-bytes": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/LICENS/"), "with content"),
+    "folder-of-bytes": (lambda files: zip_of(files).replace(b"heart/LICENSE", b"heart/CITING/"), "with content"),
     "damaged": (_damaged, "damaged"),
     "many": (with_many, "entries"),
     "cut": (lambda files: zip_of(files)[:-30], "end record"),
