@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from PIL import Image
 from volseg.bundle.packing import pack_bundle
 from volseg.data.phantom import write_cohort
 from volseg.geometry import Grid
-from volseg.io import write_volume
+from volseg.io import read_labels, read_volume, require_pair, write_volume
 from volseg.networks import UNet
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,7 @@ def place(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     grid = Grid.from_spacing((12, 10, 8), (1.0, 1.0, 2.0))
     image = np.random.default_rng(0).normal(100, 20, grid.shape).astype(np.float32)
     write_volume(tmp_path / "scan.nii.gz", image, grid)
+    to_be_mended(tmp_path, image)
     write_cohort(tmp_path / "data", "heart", 2, seed=1, size=88)
     for name in ("scans", "truths"):
         shutil.copytree(tmp_path / "data", tmp_path / name)
@@ -58,6 +60,16 @@ def place(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             shutil.copy(truth, mask)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def to_be_mended(folder: Path, image: np.ndarray) -> None:
+    """What the page on own data mends: a case without orientation, and one whose label map is on another grid."""
+    labels = (image > 100).astype(np.uint8)
+    for name, array in (("carl", image), ("carl_seg", labels)):
+        nib.save(nib.Nifti1Image(array, None), folder / f"{name}.nii.gz")
+    write_volume(folder / "dora.nii.gz", image, Grid.from_spacing(image.shape, (1.0, 1.0, 2.0)))
+    coarse = np.ascontiguousarray(labels[::2, ::2, ::2])
+    write_volume(folder / "dora_seg.nii.gz", coarse, Grid.from_spacing(coarse.shape, (2.0, 2.0, 4.0)))
 
 
 def signed(folder: Path) -> None:
@@ -86,6 +98,10 @@ def test_python_runs(page: Path, place: Path) -> None:
     }
     for block in PYTHON.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)
+    if page.name == "own_data.md":
+        for name in ("carl", "dora"):
+            case = place / (f"mended_{name}.nii.gz" if name == "carl" else f"{name}.nii.gz")
+            require_pair(read_volume(case), read_labels(place / f"mended_{name}_seg.nii.gz"))
 
 
 @pytest.mark.slow
