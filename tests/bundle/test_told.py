@@ -34,7 +34,7 @@ CLAIMS: dict[str, dict[str, object]] = {
         "configs/metadata.json": {
             **METADATA,
             "name": "a heart",
-            "eval_metrics": {"mean_dice": 0.9, "hd95": [1, 2]},
+            "eval_metrics": {"mean_dice": 0.91234567, "hd95": [1, 2]},
             "intended_use": "  words\n of several lines ",
             "description": "d" * 700,
         },
@@ -45,7 +45,11 @@ CLAIMS: dict[str, dict[str, object]] = {
         "configs/metadata.json": None,
         "metadata.json": {"version": 3, "authors": ["A", "B"], "network_data_format": "none"},
         "docs/README.md": None,
-        "README.md": "---\nlicense: mit\nresults: {dice: 0.9}\nmetrics: [dice]\n---\n# A card\n",
+        "README.md": (
+            "---\nlicense: mit\nresults: {dice: 0.9}\nmetrics: [dice, hd95]\n"
+            "model-index: [8, {results: [7, {metrics: words}, {dataset: {name: hearts}, metrics: "
+            "[{type: dice, value: 0.91}, {name: HD95, value: 3}]}]}]\n---\n# A card\n"
+        ),
         "models/model.safetensors": None,
         "models/model.pt": torch_archive(b"\x80\x02}."),
     },

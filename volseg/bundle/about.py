@@ -18,7 +18,7 @@ from volseg.recipe.model import Recipe
 from volseg.recipe.yaml_text import LARGEST, read_yaml
 
 _CARDS = ("docs/README.md", "README.md")
-_RESULTS = ("eval_metrics", "metrics", "results", "model-index")
+_RESULTS = ("eval_metrics", "metrics", "results")
 _LONGEST = 600
 _MOST = 64
 _MOST_TENSORS = 20_000
@@ -160,6 +160,18 @@ def _results(source: Mapping[str, Any]) -> dict[str, str]:
             found |= _short(value)
         elif value is not None:
             found[key] = _text(value)
+    return found | _model_index(source.get("model-index"))
+
+
+def _model_index(models: Any) -> dict[str, str]:
+    """Results as hubs ask for them: of each model, on each dataset, by each measure."""
+    found: dict[str, str] = {}
+    for model in _mappings(models):
+        for result in _mappings(model.get("results")):
+            dataset = _text(_mapping(result.get("dataset")).get("name"))
+            for measure in _mappings(result.get("metrics")):
+                name = _text(measure.get("name") or measure.get("type"))
+                found[f"{name}, on {dataset}"] = _text(measure.get("value"))
     return found
 
 
@@ -191,6 +203,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    return [_mapping(value) for value in values[:_MOST]] if isinstance(values, list) else []
+
+
 def _short(values: Mapping[str, Any]) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in list(values.items())[:_MOST]}
 
@@ -198,6 +214,10 @@ def _short(values: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        value = ", ".join(value[:_MOST])
     text = printable(" ".join((value if isinstance(value, str) else str(value))[: 4 * _LONGEST].split()))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
