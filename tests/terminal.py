@@ -18,6 +18,8 @@ class Session:
     def __init__(self, command: list[str], place: Path, **env: str) -> None:
         # not below the test's own folder: the path of a socket must be short
         self.temporary = Path(tempfile.mkdtemp())
+        # lines are not counted in there: interrupted where it holds its lock, coverage never ends
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
         # a shell starts its background jobs deaf to Ctrl-C, and children inherit that: have this one listen
         listening = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -28,7 +30,7 @@ class Session:
                 encoding="utf-8",
                 start_new_session=True,
                 cwd=place,
-                env=os.environ | {"TMPDIR": str(self.temporary)} | env,
+                env=inherited | {"TMPDIR": str(self.temporary)} | env,
             )
         finally:
             signal.signal(signal.SIGINT, listening)
