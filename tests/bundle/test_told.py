@@ -43,7 +43,7 @@ CLAIMS: dict[str, dict[str, object]] = {
     "a bundle in the hub's form": {
         "configs/recipe.yaml": None,
         "configs/metadata.json": None,
-        "metadata.json": {"version": 3, "authors": ["A", "B"], "network_data_format": "none"},
+        "metadata.json": {"version": 2026.11, "authors": ["A", "B"], "network_data_format": "none"},
         "docs/README.md": None,
         "README.md": (
             "---\nlicense: mit\nresults: {dice: 0.9}\nmetrics: [dice, hd95]\n"

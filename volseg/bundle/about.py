@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any
 
 from volseg.bundle.audit.yaml_places import read_yaml_places
@@ -157,22 +158,25 @@ def _results(source: Mapping[str, Any]) -> dict[str, str]:
     for key in _RESULTS:
         value = source.get(key)
         if isinstance(value, dict):
-            found |= _short(value)
+            found |= _short({name: _rounded(figure) for name, figure in value.items()})
         elif value is not None:
-            found[key] = _text(value)
-    return found | _model_index(source.get("model-index"))
+            found[key] = _text(_rounded(value))
+    return found | _short(dict(islice(_model_index(source.get("model-index")), _MOST)))
 
 
-def _model_index(models: Any) -> dict[str, str]:
+def _rounded(value: Any) -> Any:
+    """Of figures alone: a version may be a number too."""
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _model_index(models: Any) -> Iterator[tuple[str, Any]]:
     """Results as hubs ask for them: of each model, on each dataset, by each measure."""
-    found: dict[str, str] = {}
     for model in _mappings(models):
         for result in _mappings(model.get("results")):
             dataset = _text(_mapping(result.get("dataset")).get("name"))
             for measure in _mappings(result.get("metrics")):
                 name = _text(measure.get("name") or measure.get("type"))
-                found[f"{name}, on {dataset}"] = _text(measure.get("value"))
-    return found
+                yield f"{name}, on {dataset}", measure.get("value")
 
 
 def _needs(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -214,8 +218,6 @@ def _short(values: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         value = ", ".join(value[:_MOST])
     text = printable(" ".join((value if isinstance(value, str) else str(value))[: 4 * _LONGEST].split()))
