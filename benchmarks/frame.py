@@ -65,6 +65,15 @@ def attempt(table: dict[str, dict[str, Any]], name: str, module: str, function: 
     return True
 
 
+def computes(precision: str, device: str) -> bool:
+    """Whether the device has instructions for it: a figure taken without them would be no figure of it."""
+    import torch
+
+    from volseg.inference.arithmetic import native
+
+    return precision in native(torch.device(device))
+
+
 def volseg(*words: str | Path) -> None:
     """One command of ours in a process of its own, on two threads, silent but for what is wrong."""
     command = [sys.executable, "-m", "volseg.cli", "-q", *map(str, words)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import attempt, record
+from benchmarks.frame import attempt, computes, record
 from benchmarks.inference import make_network
 
 # recipe -> the phantoms it is trained on
@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
 def _inference(device: str, shape: list[int], repeats: int) -> None:
     passes: dict[str, dict[str, Any]] = {}
     for name, way in PASSES.items():
-        if _possible(way["precision"], device):
+        if computes(way["precision"], device):
             _tell(passes, name, "measure_pass", device=device, shape=shape, repeats=repeats, **way)
     if device.startswith("cuda"):
         record(
@@ -90,7 +90,7 @@ def _training(device: str, recipes: Mapping[str, str | None], steps: int, compil
     measured: dict[str, dict[str, Any]] = {}
     for recipe, data in recipes.items():
         for name, (precision, compile_it) in PRECISIONS.items():
-            if not _possible(precision, device) or (compile_it and recipe not in compiled):
+            if not computes(precision, device) or (compile_it and recipe not in compiled):
                 continue
             way = {"recipe": recipe, "data": data, "precision": precision, "compiled": compile_it}
             _tell(measured, f"{Path(recipe).stem}, {name}", "measure_steps", device=device, steps=steps, **way)
@@ -103,11 +103,6 @@ def _training(device: str, recipes: Mapping[str, str | None], steps: int, compil
                 peer=None,
                 ratio=None,
             )
-
-
-def _possible(precision: str, device: str) -> bool:
-    """A CPU computes fp16 a number at a time."""
-    return device.startswith("cuda") or precision != "fp16"
 
 
 def _tell(table: dict[str, dict[str, Any]], name: str, function: str, **way: Any) -> None:

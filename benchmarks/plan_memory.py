@@ -93,9 +93,12 @@ def measure(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recipes(options: Any) -> list[tuple[dict[str, Any], int]]:
-    """Random recipes, by the seed alone, whose prediction lies between the bounds."""
+    """Random recipes, by the seed and what this CPU computes, whose prediction lies between the bounds."""
+    import torch
+
     from volseg.engine.compose import build, network_part
     from volseg.engine.thin_maps import thin_maps
+    from volseg.inference.arithmetic import possible
     from volseg.planning.memory import step_memory
     from volseg.recipe import Recipe
 
@@ -103,6 +106,7 @@ def _recipes(options: Any) -> list[tuple[dict[str, Any], int]]:
     found: list[tuple[dict[str, Any], int]] = []
     while len(found) < options.n:
         drawn = _draw(rng)
+        drawn["training"]["precision"] = possible(drawn["training"]["precision"], torch.device("cpu"))
         recipe = Recipe.from_dict(drawn)
         predicted = step_memory(recipe).peak
         if not options.smallest * MiB <= predicted <= options.largest * MiB:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
+from tests.cpu import with_bfloat16
 from volseg.bundle.load import load_bundle
 from volseg.bundle.packing import pack_bundle
 from volseg.bundle.predicting import mask_name
@@ -147,8 +148,9 @@ def test_reads_two_files(trained: Path, tmp_path: Path) -> None:
     assert load_bundle(folder).recipe == load_bundle(trained).recipe
 
 
-def test_what_a_caller_may_choose(trained: Path) -> None:
+def test_what_a_caller_may_choose(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns, memory, tiles and precision given to the predictor win over the recipe's."""
+    with_bfloat16(monkeypatch, True)
     bundle = load_bundle(trained)
     assert len(bundle.turns) == 2
     assert len(bundle.predictor(device="cpu").members) == 2

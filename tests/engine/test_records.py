@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.cpu import with_bfloat16
 from volseg.engine.log import RunLog
 from volseg.engine.pictures import curves, overlay
 from volseg.engine.probe import Choice, candidates, choose, in_layout
@@ -93,11 +94,12 @@ def test_a_case_is_judged_by_its_values() -> None:
     assert metric.compute() == pytest.approx(sum(judged["dice"].values()) / 2)
 
 
-def test_choices_are_tried_and_leave_no_trace() -> None:
+def test_choices_are_tried_and_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fastest is one of those allowed; network and random numbers are as before."""
     network = UNet(2, 1, 2, channels=(4, 8))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.random.get_rng_state()
+    with_bfloat16(monkeypatch, True)
     allowed = candidates("auto", "auto", torch.device("cpu"))
     chosen, seconds = choose(network, EnergyLoss(), (2, 1, 32, 32), allowed, torch.device("cpu"), repeats=1)
     assert chosen in allowed
@@ -121,8 +123,9 @@ class _Hungry(torch.nn.Conv2d):
         return made
 
 
-def test_what_finds_no_memory_is_no_choice() -> None:
+def test_what_finds_no_memory_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     """And if nothing does, the settings to change are named."""
+    with_bfloat16(monkeypatch, True)
     allowed, cpu = candidates("auto", False, torch.device("cpu")), torch.device("cpu")
     chosen, seconds = choose(_Hungry(torch.float32), EnergyLoss(), (1, 1, 8, 8), allowed, cpu, repeats=1)
     assert (chosen.precision, list(seconds)) == ("bf16", ["bf16, channels first"])

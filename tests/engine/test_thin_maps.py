@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.cpu import with_bfloat16
 from volseg.engine.probe import Choice, candidates, choose
 from volseg.engine.thin_maps import thin_maps
 from volseg.errors import UsageError
@@ -37,8 +38,9 @@ def test_what_is_not_told_of_is_right(kernel: int, planes: int) -> None:
     assert (half - plain).norm() < 0.02 * plain.norm()
 
 
-def test_thin_planes_keep_single_precision() -> None:
+def test_thin_planes_keep_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """A patch of 4 planes leaves the lower level 2: the choice is made among what trains it rightly."""
+    with_bfloat16(monkeypatch, True)
     network = UNet(3, 1, 2, channels=(4, 8)).train()
     allowed = candidates("auto", "auto", CPU)
     _, seconds = choose(network, EnergyLoss(), (1, 1, 4, 16, 16), allowed, CPU, repeats=1)

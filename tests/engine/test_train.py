@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.cpu import with_bfloat16
 from volseg.data.cohort import find_cases
 from volseg.data.phantom import write_cohort
 from volseg.engine.compose import build, network_part
@@ -115,6 +116,19 @@ def test_the_best_weights_score_what_was_told(tiny: Make, hearts: Path, tmp_path
     labels = prepared.turn.inverse().apply(labels)
     assert labels.shape == truth.array.shape
     assert count_overlap(labels == 3, truth.array == 3).dice == validated["cases"][name]["left ventricle"]
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_slow_arithmetic_is_told(
+    has: bool, hearts: Path, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for bfloat16 gets it, and learns that this processor is slow in it."""
+    with_bfloat16(monkeypatch, has)
+    told: list[dict[str, Any]] = []
+    run(tiny(**SHORT, training__precision="bf16"), hearts, tmp_path / "run", listeners=[told.append])
+    assert next(event["arithmetic"] for event in told if event["event"] == "start").startswith("bf16")
+    notes = [event["text"] for event in told if event["event"] == "note"]
+    assert any("training.precision is bf16" in note for note in notes) is not has
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -23,9 +23,9 @@ from volseg.engine import compose
 from volseg.engine.starting import Start, fit_start
 from volseg.errors import BundleError, UsageError
 from volseg.geometry import Grid
+from volseg.inference.arithmetic import Precision
 from volseg.inference.predictor import Predictor
 from volseg.inference.tta import Turn
-from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 from volseg.prediction.images import Image, as_volumes
 from volseg.prediction.segmentation import Segmentation, segment
@@ -121,13 +121,12 @@ class Bundle:
             blend: overlapping windows instead of exact pieces; the recipe's own, if it has some.
             turns: symmetries to average over; an empty list for one plain pass. With others than the recipe's no
                 trust score is given, since it was calibrated with those.
-            precision: of the network's arithmetic.
+            precision: of the network's arithmetic; float32 where the device lacks it.
             raw: masks as they are decided, without post-processing, and signs of trust whether they mean anything.
         """
         from volseg.engine.device import device_named
 
         inference, place = self.recipe.inference, device_named(device)
-        chosen = inference.precision_on(place.type) if precision is None else precision
         copies = self.turns if turns is None else tuple(turns)
         return Predictor(
             [network.to(place) for network in self.networks()],
@@ -140,7 +139,7 @@ class Bundle:
             max_memory=inference.max_memory if max_memory is None else max_memory,
             tile=inference.tile if tile is None else tile,
             blend=_blend(self.recipe, blend),
-            precision=chosen,
+            precision=inference.precision if precision is None else precision,
             watched=raw or (self.trust is not None and copies == self.turns),
         )
 

@@ -31,7 +31,6 @@ from volseg.io import PLAUSIBLE_SPACING, Volume, read_volume, write_labels
 from volseg.io.atomic import write_json
 from volseg.io.formats import PICTURES, ending
 from volseg.labels import Labels
-from volseg.recipe.training import possible
 from volseg.transforms.preparation import Preparation
 from volseg.transforms.regrid import Order
 
@@ -257,7 +256,7 @@ class PredictCase:
                 max_memory=inferer.max_memory if exact else None,
                 tile=inferer.tile if exact else None,
                 blend=inferer.blend if exact else False,
-                precision=possible(inferer.precision, _device(network).type) if exact else "float32",
+                precision=inferer.precision if exact else "float32",
             )
             self._of = (network, inferer)
         return self._predictor

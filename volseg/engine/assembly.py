@@ -23,6 +23,7 @@ from volseg.engine.starting import Start
 from volseg.engine.step import TrainingStep
 from volseg.engine.stopping import Stop
 from volseg.engine.together import Place
+from volseg.inference.arithmetic import native
 from volseg.recipe import Recipe
 
 
@@ -74,6 +75,9 @@ def assemble(
         start.load_into(network)
     loss: nn.Module = build(compose.loss_part(recipe)).to(place.device)
     choice, timings = chosen or _probed(recipe, place, network, loss, stop)
+    if choice.precision not in native(place.device):
+        why = f"{place.device.type} here has no instructions for it, and it takes more time and memory than float32"
+        tell({"event": "note", "text": f"training.precision is {choice.precision}: {why}"})
     network = in_layout(network, choice.channels_last)
     steps = compose.steps_per_epoch(recipe, len(learning), place.world)
     if recipe.optimiser.accumulate > steps:

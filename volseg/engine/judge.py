@@ -83,7 +83,7 @@ class Judge:
             build(compose.decision_part(self.recipe)),
             self.recipe.labels,
             order=inference.order,
-            precision=inference.precision_on(self.place.device.type),
+            precision=inference.precision,
             max_memory=inference.max_memory,
             stop=self.stop,
         )

@@ -15,6 +15,7 @@ from volseg.engine.preparing import laid_out
 from volseg.engine.step import batch_in_memory
 from volseg.engine.thin_maps import thin_maps
 from volseg.errors import MemoryLimitError, UsageError
+from volseg.inference.arithmetic import DTYPES, Precision, native
 
 Wanted = Literal["auto", "float32", "bf16", "fp16"]
 # a choice must be faster by this share to be worth leaving single precision in the plain layout
@@ -25,7 +26,7 @@ _WORTH = 0.97
 class Choice:
     """The arithmetic and the layout of a run; once chosen, resumed runs keep it, or their bits would differ."""
 
-    precision: Literal["float32", "bf16", "fp16"]
+    precision: Precision
     channels_last: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,13 +40,14 @@ class Choice:
 def candidates(precision: Wanted, channels_last: bool | Literal["auto"], device: torch.device) -> list[Choice]:
     """What a recipe leaves to choose from, the plainest first.
 
+    What the device has no instructions for is taken only where the recipe asks for it: one step can last minutes there.
+
     >>> [str(c) for c in candidates("bf16", "auto", torch.device("cpu"))]
     ['bf16, channels first', 'bf16, channels last']
     """
     if precision == "fp16" and device.type != "cuda":
         raise UsageError(f"fp16 needs a CUDA device, not {device.type}", mend="set training.precision to bf16 or auto")
-    half = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    kinds: list[Any] = (["float32", "bf16"] if half else ["float32"]) if precision == "auto" else [precision]
+    kinds = [kind for kind in native(device) if kind != "fp16"] if precision == "auto" else [precision]
     layouts = [False, True] if channels_last == "auto" else [channels_last]
     return [Choice(kind, layout) for kind in kinds for layout in layouts]
 
@@ -141,8 +143,8 @@ class _Contender:
 
     def step(self) -> None:
         device = self.images.device
-        lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.choice.precision)
-        with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
+        lower = self.choice.precision != "float32"
+        with torch.autocast(device.type, dtype=DTYPES[self.choice.precision], enabled=lower):
             logits = self.network(self.images)
         self.loss(logits, self.target).backward()
         self.network.zero_grad(set_to_none=True)

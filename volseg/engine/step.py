@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from volseg.engine.averaging import Average
 from volseg.errors import NonFiniteError
+from volseg.inference.arithmetic import DTYPES, Precision
 from volseg.inference.exhausted import within_memory
 from volseg.transforms.randomness import seed_sequence
 
-Precision = Literal["float32", "bf16", "fp16"]
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # a scale this small means that every step overflowed: no number is left to learn from
 _SCALE_COLLAPSED = 2.0**-10
 
@@ -81,7 +80,7 @@ class TrainingStep:
     def _autocast(self, device: torch.device) -> Any:
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(device.type, dtype=_TYPES[self.precision])
+        return torch.autocast(device.type, dtype=DTYPES[self.precision])
 
     def _move_weights(self, trainer: Any, place: str, cases: Sequence[str]) -> None:
         optimizer, parameters = trainer.optimizer, trainer.network.parameters()

@@ -19,9 +19,9 @@ from volseg.data.cohort import Case
 from volseg.data.content import Content
 from volseg.engine.cases import CaseReader
 from volseg.engine.stopping import Interrupted, Stop
+from volseg.inference.arithmetic import Precision
 from volseg.inference.pieces import stream_logits
 from volseg.inference.stream import Decision, Piece, decide
-from volseg.inference.ways import Precision
 from volseg.labels import Labels
 from volseg.metrics.overlap import count_overlaps
 from volseg.transforms.regrid import Order

@@ -11,10 +11,10 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from volseg.errors import NonFiniteError, UsageError
+from volseg.inference.arithmetic import Precision
 from volseg.inference.pieces import plain, stream_logits
 from volseg.inference.probing import Reach
 from volseg.inference.tiling import Padding
-from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 
 
@@ -50,7 +50,7 @@ class OverlapTileInferer(Inferer):  # type: ignore[misc]
             tile: the size of tiles (for volseg's U-Nets of slabs), instead of what the memory suggests.
             blend: MONAI's overlapping windows instead, Gaussian ones unless said: approximate, for networks that
                 see everything.
-            precision: ``bf16`` or ``fp16`` compute faster where the device does.
+            precision: ``bf16`` or ``fp16`` compute faster; where the device lacks them it is float32.
             margin: how far the network sees; with ``stride``, for a network from elsewhere.
             stride: the product of its poolings.
             padding: ``valid`` if it loses its margin on each side.

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from volseg.errors import SizeError, UsageError
 from volseg.inference import allocator
+from volseg.inference.arithmetic import Precision, possible
 from volseg.inference.memory import parse_bytes
 from volseg.inference.probing import Reach
 from volseg.inference.tiling import Box
-from volseg.inference.ways import DTYPES, Network, Precision, Ways, per_axis
+from volseg.inference.ways import Network, Ways, per_axis
 from volseg.inference.windows import Windows
 
 # slices of a 2-D network that pass together: as many as have about this many pixels
@@ -44,7 +45,7 @@ def stream_logits(
         max_memory: the peak above the loaded model and the input volume, as ``"2GiB"`` or in bytes.
         tile: the size of tiles, or of slabs along the axis they follow, instead of what the memory suggests.
         blend: MONAI's overlapping windows instead of exact pieces, Gaussian ones unless said; makes full-size logits.
-        precision: of the computation; the logits are float32.
+        precision: of the computation, float32 where the device lacks it; the logits are float32.
         reach: what a network from elsewhere sees; measured where it is not given.
         spatial_dims: of a network from elsewhere, where it is not the volume's.
         slice_axis: the axis whose slices a 2-D network takes from a volume.
@@ -112,20 +113,19 @@ def _ways(
     module = unwrapped(network)
     if getattr(module, "training", False):
         raise UsageError("the network is in training mode", mend="call network.eval() first")
-    if precision not in DTYPES:
-        raise UsageError(f"precision is {', '.join(DTYPES)}, not {precision!r}")
     dims = spatial_dims or getattr(module, "spatial_dims", None) or volume.ndim - 1
     if volume.ndim - 1 not in (dims, dims + 1) or min(volume.shape) < 1:
         raise SizeError(f"a {dims}-D network cannot take (channels, *spatial) of {tuple(volume.shape)}")
+    device = device_of(module, volume)
     return Ways(
         network,
         module,
-        device_of(module, volume),
+        device,
         dims,
         None if max_memory is None else parse_bytes(max_memory),
         None if tile is None else per_axis(tile, dims),
         blend,
-        precision,
+        possible(precision, device),
         reach,
         axis,
     )

@@ -18,6 +18,7 @@ from torch import nn
 
 from volseg.errors import MemoryLimitError
 from volseg.geometry import Grid
+from volseg.inference.arithmetic import Precision, possible
 from volseg.inference.exhausted import VolumeTooLarge
 from volseg.inference.memory import available, parse_bytes
 from volseg.inference.pieces import device_of, needed_bytes, stream_logits
@@ -26,7 +27,6 @@ from volseg.inference.postprocessing import Steps, postprocess
 from volseg.inference.signs import Signs
 from volseg.inference.stream import Decided, Decision, Piece, decide
 from volseg.inference.tta import Turn, averaged, turned, watched
-from volseg.inference.ways import Precision
 from volseg.inference.windows import Windows
 from volseg.io.volume import Volume
 from volseg.labels import Labels
@@ -65,7 +65,7 @@ class Predictor:
         max_memory: the peak above the loaded networks and the input volume; none for what the machine has left.
         tile: the size of pieces, instead of what the memory suggests.
         blend: overlapping windows instead of exact pieces.
-        precision: of the networks' arithmetic.
+        precision: of the networks' arithmetic; float32 where the device lacks it.
         watched: whether signs of how far a mask can be trusted are counted while it is made.
     """
 
@@ -96,7 +96,7 @@ class Predictor:
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.tile = tile
         self.blend = blend
-        self.precision: Precision = precision
+        self.precision = possible(precision, self._device)
         self.watched = watched
 
     def needs(self, grid: Grid, channels: int) -> int | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from logging import getLogger
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator, halo, whole
+from volseg.inference.arithmetic import DTYPES, Precision
 from volseg.inference.exhausted import is_out_of_memory
 from volseg.inference.layers import Levels
 from volseg.inference.planner import plan_rows
@@ -26,9 +26,7 @@ from volseg.shapes import NetworkShape
 
 _log = getLogger(__name__)
 
-Precision = Literal["float32", "bf16", "fp16"]
 Network = Callable[[Tensor], Tensor]
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WINDOW = 96
 _MEASURED: WeakKeyDictionary[nn.Module, dict[int, Reach]] = WeakKeyDictionary()
 

@@ -48,7 +48,7 @@ class StepMemory:
 
 
 def step_memory(recipe: Recipe, *, device: str = "cpu", channels_last: bool | None = None) -> StepMemory:
-    """The memory of one training step of a recipe with a U-Net.
+    """The memory of one training step of a recipe with a U-Net, in an arithmetic that the device has instructions for.
 
     Args:
         recipe: the recipe; where its precision is ``auto``, float32 is counted, which the training tries as well.

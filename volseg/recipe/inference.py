@@ -8,7 +8,7 @@ from pydantic import Field
 
 from volseg.recipe.kinds import INTERPOLATIONS, Bytes, Interpolation, Size, Whole
 from volseg.recipe.section import Section
-from volseg.recipe.training import Arithmetic, possible
+from volseg.recipe.training import Arithmetic
 
 
 class Inference(Section):
@@ -36,7 +36,8 @@ class Inference(Section):
         None, description="averaging over mirrored and turned copies, within augmentation.flips and right_angles"
     )
     precision: Arithmetic = Field(
-        "float32", description="of the network's arithmetic; fp16 needs a GPU, elsewhere it is float32"
+        "float32",
+        description="of the network's arithmetic; float32 where the device lacks what is asked for",
     )
     resampling_order: Annotated[Literal[0, 1, 3], Whole] = Field(
         1, description="the way back to the image's grid: 0 labels by nearest, 1 linear and 3 cubic by probabilities"
@@ -46,7 +47,3 @@ class Inference(Section):
     def order(self) -> Interpolation:
         """``resampling_order`` by its name."""
         return INTERPOLATIONS[self.resampling_order]
-
-    def precision_on(self, device: str) -> Arithmetic:
-        """``precision`` on a kind of device, ``cpu`` or ``cuda``; half precision needs a GPU."""
-        return possible(self.precision, device)

@@ -12,15 +12,6 @@ from volseg.recipe.section import Section
 Arithmetic = Literal["float32", "bf16", "fp16"]
 
 
-def possible(wanted: Arithmetic, device: str) -> Arithmetic:
-    """An arithmetic on a kind of device, ``cpu`` or ``cuda``: half precision is a GPU's, elsewhere it is single.
-
-    >>> possible("fp16", "cpu"), possible("fp16", "cuda"), possible("bf16", "cpu")
-    ('float32', 'fp16', 'bf16')
-    """
-    return "float32" if wanted == "fp16" and device != "cuda" else wanted
-
-
 def _form(value: object) -> str:
     return "<auto>" if isinstance(value, str) else "<set>"
 
@@ -34,7 +25,8 @@ class Training(Section):
     steps_per_epoch: Count | None = Field(None, description="batches per epoch; none is one patch of every case")
     foreground: Share = Field(0.33, description="share of the patches that are centred on a structure")
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
-        "auto", description="of the network's arithmetic; 'auto' is what a probe finds fastest of float32 and bf16"
+        "auto",
+        description="of the network's arithmetic; 'auto' is float32, or bf16 where the device has it and is faster",
     )
     channels_last: Annotated[
         Annotated[Literal["auto"], Tag("<auto>")] | Annotated[bool, Tag("<set>")],
