@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from volseg.cli.app import app
 
@@ -40,6 +41,17 @@ def test_each_example_is_a_call_that_the_verb_understands(path: tuple[str, ...])
         words = shlex.split(example)
         assert tuple(words[: len(path) + 1]) == ("volseg", *path)
         VERBS[path].make_context(path[-1], words[len(path) + 1 :])  # raises what a person would be told
+
+
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_every_option_can_be_read_in_eighty_columns(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name stands there whole, to be typed."""
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    help_text = CliRunner().invoke(app, [*path, "--help"]).stdout
+    names = {name for param in VERBS[path].params for name in (*param.opts, *param.secondary_opts) if name[0] == "-"}
+    words = set(help_text.split())
+    assert names <= words
+    assert max(map(len, help_text.splitlines())) == 80
 
 
 def complete(line: str) -> list[str]:

@@ -46,9 +46,17 @@ def predict(
     ] = None,
     blend: Annotated[bool, typer.Option("--blend", help="Overlapping windows instead of exact pieces.")] = False,
     tta: Annotated[
-        Tta | None, typer.Option(help="Average over mirrored and turned copies.", show_default="the recipe's")
+        Tta | None,
+        typer.Option(
+            metavar="COPIES",
+            help="Average over turned copies: none, flips or flips+rotations.",
+            show_default="the recipe's",
+        ),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="Format of the masks.")] = Format.NII_GZ,
+    form: Annotated[
+        Format,
+        typer.Option("--format", metavar="FORMAT", help=f"Of the masks: {', '.join(Format)}."),
+    ] = Format.NII_GZ,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Write probabilities too.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--resume", help="Do finished cases again, or leave them as they are.")
