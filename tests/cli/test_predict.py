@@ -103,15 +103,30 @@ def test_a_dry_run_tells_and_writes_nothing(predict: Any, scans: Path, tmp_path:
     assert told["good"]["shape"] == list(SHAPE)
 
 
-def test_a_dry_run_tells_what_is_unlike_the_training(predict: Any, tiny_bundle: Path, tmp_path: Path) -> None:
-    """As far as headers tell, in the words of the run itself: before a night is spent on it."""
+@pytest.fixture
+def narrow(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle, as if it had seen nothing like the scans of these tests."""
     from volseg import load_bundle
     from volseg.bundle.rendering.build import build_bundle
 
     seen = {"spacing": [[0.9, 1.1], [0.9, 1.1], [3, 4]], "field_of_view": [[5, 20], [5, 20], [100, 200]]}
     recipe = load_bundle(tiny_bundle).recipe.changed({"image.seen": seen})
     (weights,) = (tiny_bundle / "models").glob("*.pt")
-    narrow = build_bundle(recipe, tmp_path / "narrow", weights=weights)
+    return build_bundle(recipe, tmp_path / "narrow", weights=weights)
+
+
+@pytest.mark.parametrize("how", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_the_same_hint_is_told_once_and_counted(predict: Any, narrow: Path, tmp_path: Path, how: list[str]) -> None:
+    """Whatever the number of cases it holds for; ``-v`` has a line for each."""
+    for name in "abc":
+        scan(tmp_path / "in" / f"{name}.nii.gz")
+    hint = "spacing of 2 mm along axis 2 (foot-head), in training it was 3 to 4"
+    told = predict(tmp_path / "in", tmp_path / "out", "-b", narrow, *how).err
+    assert [line for line in told.splitlines() if hint in line] == [f"a: {hint}", f"2 more cases: {hint}"]
+
+
+def test_a_dry_run_tells_what_is_unlike_the_training(predict: Any, narrow: Path, tmp_path: Path) -> None:
+    """As far as headers tell, in the words of the run itself: before a night is spent on it."""
     scan(tmp_path / "in" / "a.nii.gz")
     told = (
         "a: spacing of 2 mm along axis 2 (foot-head), in training it was 3 to 4\n"

@@ -11,7 +11,8 @@ import typer
 from volseg.cli import console
 from volseg.cli import reading as options
 from volseg.cli.prospect import tell_plan
-from volseg.errors import UsageError, printable
+from volseg.cli.remarks import Remarks
+from volseg.errors import UsageError
 
 if TYPE_CHECKING:
     from volseg.prediction.summary import Record
@@ -127,6 +128,7 @@ def predict(
         tell_plan(work, as_json=as_json)
         raise typer.Exit(console.SOME_FAILED if work.failed else console.DONE)
     records: list[Record] = [*work.finished, *work.failed]
+    remarks = Remarks()
     with console.progress("predicting", len(work.jobs)) as step:
         for outcome in run(work, predictor, loaded.recipe, loaded.trust):
             record = outcome.record
@@ -135,7 +137,8 @@ def predict(
             if record.error:
                 console.warn(record.error)
             for told in (*record.notes, *record.hints):
-                console.say(printable(f"{record.case}: {told}"))
+                remarks.tell(record.case, told)
+    remarks.tell_repeated()
     failed = sum(record.verdict == "failed" for record in records)
     if as_json:
         console.result_json([asdict(record) for record in records])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from volseg.cli import console
-from volseg.errors import printable
+from volseg.cli.remarks import Remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,11 @@ def tell_plan(work: Plan, *, as_json: bool = False) -> None:
         console.result_json(cases)
     else:
         console.result_table(_COLUMNS, [_row(case) for case in cases])
+    remarks = Remarks()
     for job in work.jobs:
         for hint in job.expected.hints if job.expected else ():
-            console.say(printable(f"{job.case.name}: {hint}"))
+            remarks.tell(job.case.name, hint)
+    remarks.tell_repeated()
     expected = [job.expected for job in work.jobs if job.expected is not None]
     counts = [f"{len(work.jobs)} to do", f"{len(work.finished)} done before", f"{len(work.failed)} cannot be done"]
     console.say(", ".join(count for count in counts if not count.startswith("0 ")) or "nothing to do")
