@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -26,6 +28,18 @@ def test_what_a_cpu_computes(has: bool, monkeypatch: pytest.MonkeyPatch) -> None
     assert native(CPU) == (("float32", "bf16") if has else ("float32",))
     assert possible("bf16", CPU) == ("bf16" if has else "float32")
     assert (possible("fp16", CPU), possible("float32", CPU)) == ("float32", "float32")
+
+
+@pytest.mark.parametrize(
+    ("generation", "found"), [(7, ("float32", "fp16")), (8, ("float32", "bf16", "fp16"))], ids=["T4", "A100"]
+)
+def test_what_a_gpu_computes(generation: int, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision always; bfloat16 not where PyTorch would emulate it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=generation))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert native(torch.device("cuda")) == found
 
 
 def test_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

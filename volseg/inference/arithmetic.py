@@ -24,7 +24,8 @@ def native(device: torch.device) -> tuple[Precision, ...]:
     False
     """
     if device.type == "cuda":
-        return ("float32", "bf16", "fp16") if torch.cuda.is_bf16_supported() else ("float32", "fp16")
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("float32", "bf16", "fp16") if own else ("float32", "fp16")
     with_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     bf16 = with_library and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return ("float32", "bf16") if bf16 else ("float32",)
