@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+# processes side by side share the cores, and so do those they start: threads beyond the cores wait for each other
+if side_by_side := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // side_by_side)))
+
 # a busy machine is no failure: time is never what a property is about
 settings.register_profile("volseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # for tests of the tests, which are run once for every mutant: few examples, always the same, none made simpler
