@@ -51,6 +51,7 @@ def test_every_option_can_be_read_in_eighty_columns(path: tuple[str, ...], monke
     names = {name for param in VERBS[path].params for name in (*param.opts, *param.secondary_opts) if name[0] == "-"}
     words = set(help_text.split())
     assert names <= words
+    assert "<bool>" not in words
     assert max(map(len, help_text.splitlines())) == 80
 
 

@@ -26,7 +26,7 @@ from volseg.cli import (
     train,
 )
 from volseg.cli.bundle import bundle_app
-from volseg.cli.verb import add_verb, name_values
+from volseg.cli.verb import Group, add_verb, name_values
 from volseg.errors import MemoryLimitError, RecipeError, UsageError, VolsegError
 
 # Typer brings its own copy of click or uses click's, by version: this is the class of every misuse in either
@@ -34,6 +34,7 @@ _MISUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name_
 
 app = typer.Typer(
     name="volseg",
+    cls=Group,
     help="Volumetric segmentation with the U-Net family: train, segment folders of scans, measure, share.",
     epilog="Examples:\nvolseg demo -o demo/\nvolseg plan data/ -o mine.yaml --budget 30min\n"
     "volseg train -r mine.yaml -d data/ -o run/\nvolseg predict -i scans/ -o masks/ -b run/bundle\n\n"

@@ -8,10 +8,34 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
-# of values in the help, where an option says none: Typer writes bool, str and list[Path], which are Python's words
-_WORDS: dict[Any, str] = {bool: "", str: "TEXT", int: "N", float: "X", Path: "PATH"}
+# of values in the help, where an option says none: Typer writes str and list[Path], which are Python's words
+_WORDS: dict[Any, str] = {str: "TEXT", int: "N", float: "X", Path: "PATH"}
+
+
+class Verb(TyperCommand):
+    """A verb whose flags have no value beside them in the help, where Typer writes <bool> beside its own."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, those that Typer adds among them."""
+        return _valueless(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """The same of a program with verbs."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, those that Typer adds among them."""
+        return _valueless(super().get_params(ctx))
+
+
+def _valueless(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
 
 
 def add_verb(program: typer.Typer, verb: Callable[..., Any], name: str | None = None) -> None:
@@ -30,7 +54,7 @@ def add_verb(program: typer.Typer, verb: Callable[..., Any], name: str | None = 
     about, _, examples = cleandoc(verb.__doc__ or "").partition("\n\nExamples:\n")
     prose = "\n\n".join(" ".join(paragraph.split()) for paragraph in about.split("\n\n"))
     lines = [line.strip() for line in examples.splitlines()]
-    program.command(name, help=prose, epilog="\n".join(["Examples:", *lines]))(name_values(verb))
+    program.command(name, cls=Verb, help=prose, epilog="\n".join(["Examples:", *lines]))(name_values(verb))
 
 
 def name_values(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from volseg.cli.bundle import build, check, export, import_, inspect, pack, sign, unpack, verify
-from volseg.cli.verb import add_verb
+from volseg.cli.verb import Group, add_verb
 
 bundle_app = typer.Typer(
     name="bundle",
+    cls=Group,
     help="Build, check, look into, pack, verify, sign, import and export bundles.",
     epilog="Examples:\nvolseg bundle pack run/bundle -o heart.zip\nvolseg bundle inspect heart.zip\n"
     "volseg bundle verify heart.zip",
