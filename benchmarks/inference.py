@@ -67,13 +67,14 @@ def compare(
         "torchio": {"way": "torchio"},
         "nnunet": {"way": "nnunet"},
     }
-    if not computes("bf16", "cpu"):
-        del ways["volseg, bfloat16"]
     best_pass: int | None = None
     table: dict[str, dict[str, Any]] = {}
     order = sorted(ways, key=lambda name: not name.startswith("one pass"))
     for name in order:
         if (only and not any(part in name for part in only)) or any(part in name for part in without):
+            continue
+        if not computes(ways[name].get("precision", "float32"), "cpu"):
+            print(f"{name}: not measured, the processor has no instructions for it")
             continue
         if name in ("torchio", "nnunet") and find_spec(_PACKAGES[name]) is None:
             print(f"{name}: not measured, {_PACKAGES[name]} is not installed")

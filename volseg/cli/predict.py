@@ -50,7 +50,7 @@ def predict(
         Tta | None,
         typer.Option(
             metavar="COPIES",
-            help="Average over turned copies: none, flips or flips+rotations.",
+            help=f"Average over mirrored and turned copies: {', '.join(Tta)}.",
             show_default="the recipe's",
         ),
     ] = None,

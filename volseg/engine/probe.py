@@ -15,9 +15,9 @@ from volseg.engine.preparing import laid_out
 from volseg.engine.step import batch_in_memory
 from volseg.engine.thin_maps import thin_maps
 from volseg.errors import MemoryLimitError, UsageError
-from volseg.inference.arithmetic import DTYPES, Precision, native
+from volseg.inference.arithmetic import Precision, computing_in, native
 
-Wanted = Literal["auto", "float32", "bf16", "fp16"]
+Wanted = Literal["auto"] | Precision
 # a choice must be faster by this share to be worth leaving single precision in the plain layout
 _WORTH = 0.97
 
@@ -143,8 +143,7 @@ class _Contender:
 
     def step(self) -> None:
         device = self.images.device
-        lower = self.choice.precision != "float32"
-        with torch.autocast(device.type, dtype=DTYPES[self.choice.precision], enabled=lower):
+        with computing_in(self.choice.precision, device):
             logits = self.network(self.images)
         self.loss(logits, self.target).backward()
         self.network.zero_grad(set_to_none=True)

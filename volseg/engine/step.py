@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from volseg.engine.averaging import Average
 from volseg.errors import NonFiniteError
-from volseg.inference.arithmetic import DTYPES, Precision
+from volseg.inference.arithmetic import Precision, computing_in
 from volseg.inference.exhausted import within_memory
 from volseg.transforms.randomness import seed_sequence
 
@@ -59,7 +59,7 @@ class TrainingStep:
         with batch_in_memory(state.device, place):
             images, target, weight = trainer.prepare_batch(batch, state.device, trainer.non_blocking)
             trainer.network.train()
-            with self._autocast(state.device):
+            with computing_in(self.precision, state.device):
                 logits = trainer.inferer(images, trainer.network)
             loss = trainer.loss_function(logits, target, weight)
             if not bool(torch.isfinite(loss.detach())):
@@ -76,11 +76,6 @@ class TrainingStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-
-    def _autocast(self, device: torch.device) -> Any:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(device.type, dtype=DTYPES[self.precision])
 
     def _move_weights(self, trainer: Any, place: str, cases: Sequence[str]) -> None:
         optimizer, parameters = trainer.optimizer, trainer.network.parameters()

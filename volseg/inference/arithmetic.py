@@ -13,6 +13,7 @@ import torch
 
 from volseg.errors import UsageError
 
+# the recipe's words: said again, for an exported bundle brings this module along and not the recipe
 Precision = Literal["float32", "bf16", "fp16"]
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,3 +44,8 @@ def possible(wanted: Precision, device: torch.device) -> Precision:
     if wanted not in DTYPES:
         raise UsageError(f"precision is {', '.join(DTYPES)}, not {wanted!r}")
     return wanted if wanted in native(device) else "float32"
+
+
+def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a network computes in an arithmetic."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")

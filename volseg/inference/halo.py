@@ -11,6 +11,7 @@ from torch import Tensor
 
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator, whole
+from volseg.inference.arithmetic import Precision, computing_in
 from volseg.inference.exhausted import VolumeTooLarge, is_out_of_memory, within_memory
 from volseg.inference.memory import available, counted_peak
 from volseg.inference.mirrored import read_mirrored
@@ -77,12 +78,12 @@ def needs(
 
 
 def runner(
-    network: Callable[[Tensor], Tensor], device: torch.device, autocast: torch.dtype | None
+    network: Callable[[Tensor], Tensor], device: torch.device, precision: Precision
 ) -> Callable[[Tensor], Tensor]:
     """The network as it is called for inference: on its device, without gradients, a tensor for an answer."""
 
     def run(x: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        with torch.inference_mode(), computing_in(precision, device):
             y = network(x.to(device))
         if not isinstance(y, Tensor):
             raise UsageError(f"the network gave a {type(y).__name__} where logits were expected")

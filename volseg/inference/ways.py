@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from volseg.errors import MemoryLimitError, UsageError
 from volseg.inference import allocator, halo, whole
-from volseg.inference.arithmetic import DTYPES, Precision
+from volseg.inference.arithmetic import DTYPES, Precision, computing_in
 from volseg.inference.exhausted import is_out_of_memory
 from volseg.inference.layers import Levels
 from volseg.inference.planner import plan_rows
@@ -89,12 +89,8 @@ class Ways:
         )
 
     @property
-    def _lower(self) -> torch.dtype | None:
-        return None if self.precision == "float32" else DTYPES[self.precision]
-
-    @property
     def _run(self) -> Callable[[Tensor], Tensor]:
-        return halo.runner(self.network, self.device, self._lower)
+        return halo.runner(self.network, self.device, self.precision)
 
     @cached_property
     def _layers(self) -> Levels:
@@ -159,8 +155,7 @@ class Ways:
             padding_mode=windows.outside,
             sw_device=self.device,
         )
-        lower = self._lower
-        with torch.inference_mode(), torch.autocast(self.device.type, lower, enabled=lower is not None):
+        with torch.inference_mode(), computing_in(self.precision, self.device):
             logits = inferer(images, self.network)
         yield Box.whole(images.shape[2:]), logits.float()
 
